@@ -1,0 +1,1 @@
+"""All in one without containers: what ``parley up`` starts and how."""

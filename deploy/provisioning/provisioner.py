@@ -1,0 +1,101 @@
+"""Make what is missing, mend what differs: streams, buckets and consumers, through the raw API.
+
+The raw API because nats-py 2.16 has no field for ``persist_mode``, and because creating through a
+client's own defaults would silently reset limits (FastStream's ``JStream`` does).
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from shared.contracts import streams, subjects
+from shared.contracts.streams import Capacity, StreamDefinition
+from shared.messaging.jetstream import NOT_FOUND, ApiError, JetStream
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Provisioner:
+    """Idempotent: running it twice, or in two processes at once, changes nothing more."""
+
+    def __init__(self, jetstream: JetStream, capacity: Capacity) -> None:
+        self._jetstream = jetstream
+        self._capacity = capacity
+        self._models: set[str] = set()
+
+    async def provision(self) -> list[str]:
+        """Bring all streams, buckets and known consumers to their definition.
+
+        Returns:
+            The names of what was created or changed; empty when all was right.
+
+        Raises:
+            BrokerUnavailable: no answer from JetStream.
+            ApiError: the server refuses a definition.
+        """
+        changed = []
+        for definition in streams.definitions(self._capacity):
+            if await self._ensure_stream(definition):
+                changed.append(definition.name)
+        if await self._ensure_consumer(streams.EVENTS, streams.history_consumer_config()):
+            changed.append(streams.HISTORY_CONSUMER)
+        for model in sorted(self._models):
+            changed += await self.provision_model(model)
+        for name in changed:
+            log.info("provisioned", name=name)
+        return changed
+
+    async def provision_model(self, model: str) -> list[str]:
+        """Make the durables of one model and keep them from now on; gives those that changed."""
+        changed = []
+        for lane in subjects.LANES:
+            config = streams.request_consumer_config(model, lane, self._capacity.ack_wait)
+            if await self._ensure_consumer(streams.REQUESTS, config):
+                changed.append(str(config["durable_name"]))
+        self._models.add(model)
+        return changed
+
+    async def ack_wait(self, model: str) -> timedelta:
+        """What the broker really applies to the model's durables."""
+        name = streams.request_consumer(model, subjects.LANES[0])
+        info = await self._jetstream.api(f"CONSUMER.INFO.{streams.REQUESTS}.{name}")
+        return timedelta(microseconds=info["config"]["ack_wait"] / 1000)
+
+    async def _ensure_stream(self, definition: StreamDefinition) -> bool:
+        current = await self._current(f"STREAM.INFO.{definition.name}")
+        if current is None:
+            await self._jetstream.api(f"STREAM.CREATE.{definition.name}", definition.config)
+            return True
+        if _covers(current, definition.config):
+            return False
+        await self._jetstream.api(
+            f"STREAM.UPDATE.{definition.name}", {**current, **definition.config}
+        )
+        return True
+
+    async def _ensure_consumer(self, stream: str, config: Mapping[str, Any]) -> bool:
+        name = config["durable_name"]
+        current = await self._current(f"CONSUMER.INFO.{stream}.{name}")
+        if current is not None and _covers(current, config):
+            return False
+        await self._jetstream.api(
+            f"CONSUMER.DURABLE.CREATE.{stream}.{name}",
+            {"stream_name": stream, "config": {**(current or {}), **config}},
+        )
+        return True
+
+    async def _current(self, operation: str) -> dict[str, Any] | None:
+        try:
+            config: dict[str, Any] = (await self._jetstream.api(operation))["config"]
+        except ApiError as error:
+            if error.err_code in NOT_FOUND:
+                return None
+            raise
+        return config
+
+
+def _covers(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    # The server leaves out what has its zero value.
+    return all(current.get(key, type(value)()) == value for key, value in wanted.items())

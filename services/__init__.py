@@ -1,0 +1,1 @@
+"""The services of Parley; they meet only in ``shared.contracts``."""

@@ -1,0 +1,1 @@
+"""The history service: completion events in, MongoDB out; answers session queries."""

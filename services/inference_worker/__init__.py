@@ -1,0 +1,1 @@
+"""The inference worker: requests in, chunks out."""

@@ -1,0 +1,1 @@
+"""The wire: everything that crosses NATS."""

@@ -1,0 +1,47 @@
+"""The request that a gateway queues: everything a worker needs, so that it asks nobody back."""
+
+from datetime import datetime, timedelta
+
+from pydantic import Field
+
+from shared.contracts.chat import FunctionTool, Message, ResponseFormat, Sampling
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+from shared.contracts.wire import WireModel
+
+
+class AnswerPlace(WireModel):
+    """Where in a session the answer of a completion belongs.
+
+    ``turn`` counts the session's turns, regenerations too: the later one is the active branch.
+    ``new_message_ids`` are the messages that ``accepted`` brought: a rejection hides them again.
+    """
+
+    session_id: SessionId
+    message_id: MessageId
+    parent_id: MessageId | None
+    depth: int = Field(ge=1)
+    turn: int = Field(ge=1)
+    new_message_ids: list[MessageId] = Field(default_factory=list)
+
+
+class RunCompletion(WireModel):
+    """Command: run this completion. Published once on ``chat.requests.<model>.<lane>``."""
+
+    completion_id: CompletionId
+    reply_subject: str
+    """Where the frames go: ``chat.chunks.<gateway>.<completion_id>``."""
+    user_id: UserId
+    model: str
+    """The engine's full name of the model, with its tag."""
+    display_model: str
+    """The name that the client used; every chunk repeats it."""
+    created_at: datetime
+    messages: list[Message]
+    sampling: Sampling = Sampling()
+    tools: list[FunctionTool] = Field(default_factory=list)
+    response_format: ResponseFormat = ResponseFormat()
+    include_usage: bool = False
+    """Whether the client asked for the extra usage chunk; the others then say ``usage: null``."""
+    place: AnswerPlace | None = None
+    generating_deadline: timedelta
+    """From the pull on, by the worker's monotonic clock, over all that it does for this request."""

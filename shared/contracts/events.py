@@ -1,0 +1,78 @@
+"""Facts of a completion, kept in ``CHAT_EVENTS``: first writer wins, history stores them."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shared.contracts.chat import (
+    CompletionStatus,
+    Failure,
+    FinishReason,
+    Message,
+    Timings,
+    ToolCall,
+    Usage,
+)
+from shared.contracts.completions import AnswerPlace
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+from shared.contracts.wire import WireModel
+
+
+class NewMessage(WireModel):
+    """A message that a turn adds to its session."""
+
+    id: MessageId
+    parent_id: MessageId | None
+    depth: int = Field(ge=1)
+    message: Message
+
+
+class NewTurn(WireModel):
+    """What ``accepted`` brings to a session: only messages that it does not hold yet."""
+
+    session_id: SessionId
+    turn: int = Field(ge=1)
+    messages: list[NewMessage] = Field(default_factory=list)
+    title: str | None = None
+    """Set when this is the session's first user message; a title given by a person stays."""
+
+
+class CompletionAccepted(WireModel):
+    """The gateway took the request on; from here somebody owes a ``completed``."""
+
+    type: Literal["accepted"] = "accepted"
+    completion_id: CompletionId
+    user_id: UserId
+    model: str
+    accepted_at: datetime
+    turn: NewTurn | None = None
+    place: AnswerPlace | None = None
+    overdue_after_s: float
+    """All deadlines together, in seconds after the event's time in the stream."""
+
+
+class CompletionCompleted(WireModel):
+    """The end and the truth: the whole answer, however it ended. Exactly one per completion."""
+
+    type: Literal["completed"] = "completed"
+    completion_id: CompletionId
+    user_id: UserId
+    model: str
+    """The name that the client used."""
+    status: CompletionStatus
+    created_at: datetime
+    """When the gateway accepted it: the ``created`` of every chunk."""
+    completed_at: datetime
+    text: str = ""
+    thinking: str = ""
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    """Absent when no engine was reached."""
+    timings: Timings = Timings()
+    attempts: int = 1
+    events: int = 0
+    """How many SSE events (indices 0 to events-1) the answer was sent as."""
+    error: Failure | None = None
+    place: AnswerPlace | None = None

@@ -1,0 +1,47 @@
+"""Identifiers: who makes them, and what they look like."""
+
+import re
+import uuid
+from typing import Final, NewType
+
+import uuid_utils
+
+CompletionId = NewType("CompletionId", str)
+"""``chatcmpl-`` and the 32 hex digits of a UUIDv7: sortable by time, 74 random bits."""
+SessionId = NewType("SessionId", str)
+"""A UUID in its canonical form, lower case, with hyphens."""
+MessageId = NewType("MessageId", str)
+"""A UUIDv5 of completion and role: storing a turn twice is storing it once."""
+UserId = NewType("UserId", str)
+
+_COMPLETION_ID: Final = re.compile(r"chatcmpl-[0-9a-f]{32}")
+_MESSAGES: Final = uuid.UUID("6f1c3f3e-52c7-5d0b-9b0e-0d2a7d6a9c11")
+
+
+def new_completion_id() -> CompletionId:
+    """A fresh completion id."""
+    return CompletionId(f"chatcmpl-{uuid_utils.uuid7().hex}")
+
+
+def is_completion_id(text: str) -> bool:
+    """Whether ``text`` may stand in a subject: anything else never reaches NATS."""
+    return _COMPLETION_ID.fullmatch(text) is not None
+
+
+def new_session_id() -> SessionId:
+    """A fresh session id."""
+    return SessionId(str(uuid_utils.uuid7()))
+
+
+def parse_session_id(text: str) -> SessionId | None:
+    """The canonical form of a UUID in any spelling; ``None`` if it is not one."""
+    try:
+        return SessionId(str(uuid.UUID(text)))
+    except ValueError:
+        return None
+
+
+def message_id(completion_id: CompletionId, role: str, number: int = 0) -> MessageId:
+    """The id of the ``number``-th message of this role that a completion stores."""
+    name = f"{completion_id}:{role}" if number == 0 else f"{completion_id}:{role}:{number}"
+    return MessageId(str(uuid.uuid5(_MESSAGES, name)))

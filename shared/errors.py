@@ -1,0 +1,165 @@
+"""What can go wrong, once, with stable codes; only the gateway knows the HTTP status of each.
+
+ChatError
+├── InvalidRequest
+│   ├── ContextLengthExceeded
+│   └── PayloadTooLarge
+├── ModelNotFound
+├── SessionNotFound
+├── SessionBusy
+├── NoWorker
+├── QueueFull
+├── DeadlineExceeded
+├── Cancelled
+├── WorkerLost
+├── EngineError
+│   ├── EngineUnavailable
+│   ├── EngineBusy
+│   └── EngineTimeout
+├── BrokerUnavailable
+├── HistoryUnavailable
+├── HistoryBacklog
+└── ServerShutdown
+"""
+
+from typing import ClassVar
+
+
+class ChatError(Exception):
+    """The root: ``code`` is stable and machine-readable, ``message`` is for people.
+
+    ``param`` names the offending request field, where there is one.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(ChatError):
+    """The request is malformed or out of range; repeating it unchanged cannot help."""
+
+    code = "invalid_request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit the window that the engine has loaded."""
+
+    code = "context_length_exceeded"
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The request is larger than the body limit or than what the broker carries."""
+
+    code = "request_too_large"
+
+
+class ModelNotFound(ChatError):
+    """No worker has offered this model in the last 24 hours."""
+
+    code = "model_not_found"
+
+
+class SessionNotFound(ChatError):
+    """The session does not exist or belongs to somebody else: the two look alike on purpose."""
+
+    code = "session_not_found"
+
+
+class SessionBusy(ChatError):
+    """A session runs one turn at a time."""
+
+    code = "session_busy"
+
+
+class NoWorker(ChatError):
+    """The model is known, but nobody serves it at the moment."""
+
+    code = "no_worker"
+
+
+class QueueFull(ChatError):
+    """The model's queue holds as many requests as it may."""
+
+    code = "queue_full"
+
+
+class DeadlineExceeded(ChatError):
+    """The request waited or generated longer than it may."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(ChatError):
+    """Somebody stopped the completion."""
+
+    code = "cancelled"
+
+
+class WorkerLost(ChatError):
+    """The worker vanished in the middle of an answer that cannot be continued."""
+
+    code = "worker_lost"
+
+
+class EngineError(ChatError):
+    """The engine answered with an error or broke its protocol."""
+
+    code = "engine_error"
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot be reached."""
+
+    code = "engine_unavailable"
+
+
+class EngineBusy(EngineError):
+    """The engine's own queue is full."""
+
+    code = "engine_busy"
+
+
+class EngineTimeout(EngineError):
+    """The engine accepted the request and then went quiet."""
+
+    code = "engine_timeout"
+
+
+class BrokerUnavailable(ChatError):
+    """NATS cannot be reached or did not answer in time."""
+
+    code = "broker_unavailable"
+
+
+class HistoryUnavailable(ChatError):
+    """The history service or its database cannot be reached."""
+
+    code = "history_unavailable"
+
+
+class HistoryBacklog(ChatError):
+    """Too many events wait for the history service; new work would be lost."""
+
+    code = "history_backlog"
+
+
+class ServerShutdown(ChatError):
+    """This process is stopping."""
+
+    code = "server_shutdown"
+
+
+def _tree(cls: type[ChatError]) -> list[type[ChatError]]:
+    return [cls, *(leaf for sub in cls.__subclasses__() for leaf in _tree(sub))]
+
+
+BY_CODE: dict[str, type[ChatError]] = {cls.code: cls for cls in _tree(ChatError)}
+
+
+def error_from(code: str, message: str, param: str | None = None) -> ChatError:
+    """Rebuild an error that crossed the wire; a code of a newer peer becomes a ``ChatError``."""
+    return BY_CODE.get(code, ChatError)(message, param=param)

@@ -1,0 +1,1 @@
+"""NATS as every service uses it: connection, JetStream, KV, proven subscriptions."""

@@ -1,0 +1,94 @@
+"""KV buckets with a time to live per key: what nats-py's ``KeyValue`` cannot do on update.
+
+nats-py's ``update()`` and ``put()`` drop the TTL, so a renewed lease would live for ever; these
+calls publish to the bucket's stream directly, as any KV client does (ADR-8, ADR-48).
+"""
+
+from typing import NamedTuple
+
+from shared.contracts.streams import bucket_stream
+from shared.messaging.jetstream import AlreadyPublished, JetStream
+
+_OPERATION = "KV-Operation"
+_GONE = frozenset({"DEL", "PURGE"})
+
+
+class Entry(NamedTuple):
+    """A live value; ``revision`` is what a later ``update`` must name."""
+
+    value: bytes
+    revision: int
+
+
+class Bucket:
+    """One KV bucket. Keys are of ``[-/_=.a-zA-Z0-9]``: hash whatever comes from outside."""
+
+    def __init__(self, jetstream: JetStream, name: str) -> None:
+        self._jetstream = jetstream
+        self._name = name
+        self._stream = bucket_stream(name)
+
+    def subject(self, key: str) -> str:
+        """The subject that holds ``key``."""
+        return f"$KV.{self._name}.{key}"
+
+    async def get(self, key: str) -> Entry | None:
+        """The value, or ``None`` if the key is absent, deleted or expired."""
+        message = await self._jetstream.last(self._stream, self.subject(key))
+        if message is None or is_gone(message.headers):
+            return None
+        return Entry(message.data, message.sequence)
+
+    async def put(self, key: str, value: bytes, *, ttl: float | None = None) -> int:
+        """Set the value whatever stands there; gives the revision."""
+        return await self._jetstream.publish(self.subject(key), value, ttl=ttl)
+
+    async def create(self, key: str, value: bytes, *, ttl: float | None = None) -> int:
+        """Set the value of an absent key; gives the revision.
+
+        Raises:
+            AlreadyPublished: the key has a value.
+        """
+        subject = self.subject(key)
+        try:
+            return await self._jetstream.publish(subject, value, expected_last=0, ttl=ttl)
+        except AlreadyPublished:
+            # A deleted key keeps a marker, whose revision the new value must follow.
+            message = await self._jetstream.last(self._stream, subject)
+            if message is not None and not is_gone(message.headers):
+                raise
+            expected = message.sequence if message is not None else 0
+            return await self._jetstream.publish(subject, value, expected_last=expected, ttl=ttl)
+
+    async def update(
+        self, key: str, value: bytes, revision: int, *, ttl: float | None = None
+    ) -> int:
+        """Replace the value of ``revision``; gives the new revision.
+
+        Raises:
+            AlreadyPublished: the key has changed or expired since.
+        """
+        return await self._jetstream.publish(
+            self.subject(key), value, expected_last=revision, ttl=ttl
+        )
+
+    async def purge(self, key: str, *, revision: int | None = None) -> None:
+        """Remove the key; its marker goes after a second, so that it can be created again at once.
+
+        Raises:
+            AlreadyPublished: the key has another revision than ``revision``.
+        """
+        await self._jetstream.publish(
+            self.subject(key),
+            b"",
+            expected_last=revision,
+            ttl=1,
+            headers={_OPERATION: "PURGE", "Nats-Rollup": "sub"},
+        )
+
+
+def is_gone(headers: object) -> bool:
+    """Whether a bucket's message says that its key is no more: deleted, purged or expired."""
+    if not isinstance(headers, dict):
+        return False
+    return headers.get(_OPERATION) in _GONE or "Nats-Marker-Reason" in headers

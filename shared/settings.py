@@ -1,0 +1,57 @@
+"""Settings that several services must read alike."""
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.durations import Duration
+
+
+class NatsSettings(BaseSettings):
+    """How to reach the broker: ``NATS_URL``, several by commas."""
+
+    model_config = SettingsConfigDict(env_prefix="NATS_", frozen=True, extra="ignore")
+
+    url: str = "nats://127.0.0.1:4222"
+    request_timeout: Duration = Field(
+        default=timedelta(seconds=2), description="For one request to the broker or a service."
+    )
+
+
+class DeadlineSettings(BaseSettings):
+    """The two clocks of a completion, read by gateway and provisioning: ``CHAT_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="CHAT_", frozen=True, extra="ignore")
+
+    waiting_deadline: Duration = Field(
+        default=timedelta(minutes=5), description="Longest wait in the queue."
+    )
+    generating_deadline: Duration = Field(
+        default=timedelta(minutes=10), description="Longest time from the pull to the end."
+    )
+
+
+class AckSettings(BaseSettings):
+    """After how much silence a worker is given up: ``WORKER_ACK_WAIT``, applied by provisioning."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True, extra="ignore")
+
+    ack_wait: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
+
+
+_S = TypeVar("_S")
+
+
+def load_or_exit(load: Callable[[], _S]) -> _S:
+    """Read settings; a wrong one is a sentence on standard error and exit code 2, no traceback."""
+    try:
+        return load()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in problem["loc"]) or error.title
+            sys.stderr.write(f"Wrong setting {name.upper()} ({error.title}): {problem['msg']}\n")
+        raise SystemExit(2) from error

@@ -1,0 +1,15 @@
+"""What all tests share: a clean environment, and how to wait for a condition."""
+
+import os
+
+import pytest
+
+_PREFIXES = ("API_", "CHAT_", "HISTORY_", "LLM_", "NATS_", "OLLAMA_", "INFERENCE_", "PROVISION_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the machine that runs the tests must not leak into them."""
+    for name in list(os.environ):  # noqa: TID251 - this is the guard itself
+        if name.startswith((*_PREFIXES, "WORKER_", "MONGODB_")):
+            monkeypatch.delenv(name)

@@ -1,0 +1,40 @@
+"""A provisioned nats-server and a connected client for each test."""
+
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from deploy.provisioning.provisioner import Provisioner
+from shared.contracts.streams import Capacity
+from shared.messaging.jetstream import JetStream
+from tests.support.nats_server import NatsServer
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
+    async with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def client(nats_server: NatsServer) -> AsyncGenerator[Client]:
+    connected = await nats.connect(nats_server.url, max_reconnect_attempts=-1)
+    yield connected
+    # A test may have killed the broker.
+    with suppress(OSError):
+        await connected.close()
+
+
+@pytest.fixture
+def jetstream(client: Client) -> JetStream:
+    return JetStream(client)
+
+
+@pytest.fixture
+async def provisioned(jetstream: JetStream) -> JetStream:
+    await Provisioner(jetstream, Capacity()).provision()
+    return jetstream

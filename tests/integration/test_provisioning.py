@@ -1,0 +1,90 @@
+"""Provisioning on a real nats-server."""
+
+from datetime import timedelta
+
+import pytest
+
+from deploy.provisioning.provisioner import Provisioner
+from shared.contracts import streams, subjects
+from shared.contracts.streams import Capacity
+from shared.messaging.jetstream import ApiError, JetStream, LimitReached
+
+pytestmark = pytest.mark.integration
+CAPACITY = Capacity(queue_limit=3, ack_wait=timedelta(seconds=2))
+
+
+async def test_everything_is_made_once_and_a_second_run_changes_nothing(
+    jetstream: JetStream,
+) -> None:
+    provisioner = Provisioner(jetstream, CAPACITY)
+
+    first = await provisioner.provision()
+    second = await provisioner.provision()
+
+    assert {"CHAT_REQUESTS", "CHAT_CHUNKS", "CHAT_EVENTS", "CHAT_DEAD_LETTERS"} < set(first)
+    assert {streams.bucket_stream(bucket) for bucket in streams.BUCKETS} < set(first)
+    assert second == []
+
+
+async def test_what_the_server_applies_is_what_the_definition_says(jetstream: JetStream) -> None:
+    await Provisioner(jetstream, CAPACITY).provision()
+
+    for definition in streams.definitions(CAPACITY):
+        applied = (await jetstream.api(f"STREAM.INFO.{definition.name}"))["config"]
+        assert {key: applied.get(key) for key in definition.config} == dict(definition.config)
+
+
+async def test_a_deleted_stream_and_its_durables_come_back(jetstream: JetStream) -> None:
+    provisioner = Provisioner(jetstream, CAPACITY)
+    await provisioner.provision()
+    await provisioner.provision_model("llama3.2:1b")
+    await jetstream.api("STREAM.DELETE.CHAT_REQUESTS")
+
+    changed = await provisioner.provision()
+
+    assert changed == [
+        "CHAT_REQUESTS",
+        streams.request_consumer("llama3.2:1b", "a"),
+        streams.request_consumer("llama3.2:1b", "b"),
+    ]
+
+
+async def test_changed_limits_are_applied_without_losing_what_is_stored(
+    jetstream: JetStream,
+) -> None:
+    await Provisioner(jetstream, CAPACITY).provision()
+    await jetstream.publish("chat.events.accepted.x", b"kept")
+
+    changed = await Provisioner(jetstream, Capacity(queue_limit=7)).provision()
+
+    assert changed == ["CHAT_REQUESTS"]
+    assert await jetstream.last(streams.EVENTS, "chat.events.accepted.x") is not None
+
+
+async def test_a_full_queue_refuses_what_is_new_and_keeps_what_is_old(
+    jetstream: JetStream,
+) -> None:
+    await Provisioner(jetstream, CAPACITY).provision()
+    subject = subjects.requests("demo", "a")
+    for _ in range(3):
+        await jetstream.publish(subject, b"job")
+
+    with pytest.raises(LimitReached):
+        await jetstream.publish(subject, b"one too many")
+    await jetstream.publish(subjects.requests("demo", "b"), b"another lane has room")
+
+
+async def test_the_durables_apply_the_ack_wait_of_the_settings(jetstream: JetStream) -> None:
+    provisioner = Provisioner(jetstream, CAPACITY)
+    await provisioner.provision()
+    await provisioner.provision_model("demo")
+
+    assert await provisioner.ack_wait("demo") == timedelta(seconds=2)
+
+
+async def test_a_missing_consumer_is_an_error_not_a_silent_default(jetstream: JetStream) -> None:
+    provisioner = Provisioner(jetstream, CAPACITY)
+    await provisioner.provision()
+
+    with pytest.raises(ApiError):
+        await provisioner.ack_wait("nobody-asked-for-this")

@@ -1,0 +1,1 @@
+"""Servers and waits that several suites need."""
