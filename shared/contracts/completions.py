@@ -18,7 +18,7 @@ class AnswerPlace(WireModel):
 
     session_id: SessionId
     message_id: MessageId
-    parent_id: MessageId | None
+    parent_id: MessageId | None = None
     depth: int = Field(ge=1)
     turn: int = Field(ge=1)
     new_message_ids: list[MessageId] = Field(default_factory=list)

@@ -23,7 +23,7 @@ class NewMessage(WireModel):
     """A message that a turn adds to its session."""
 
     id: MessageId
-    parent_id: MessageId | None
+    parent_id: MessageId | None = None
     depth: int = Field(ge=1)
     message: Message
 
