@@ -1,1 +1,1 @@
-"""The history service: completion events in, MongoDB out; answers session queries."""
+"""Sessions, messages and usage: stored exactly once from the events, read by queries."""
