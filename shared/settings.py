@@ -28,10 +28,12 @@ class DeadlineSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CHAT_", frozen=True, extra="ignore")
 
     waiting_deadline: Duration = Field(
-        default=timedelta(minutes=5), description="Longest wait in the queue."
+        default=timedelta(minutes=5), gt=timedelta(0), description="Longest wait in the queue."
     )
     generating_deadline: Duration = Field(
-        default=timedelta(minutes=10), description="Longest time from the pull to the end."
+        default=timedelta(minutes=10),
+        gt=timedelta(0),
+        description="Longest time from the pull to the end.",
     )
 
 
@@ -51,7 +53,34 @@ def load_or_exit(load: Callable[[], _S]) -> _S:
     try:
         return load()
     except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            name = ".".join(str(part) for part in problem["loc"]) or error.title
-            sys.stderr.write(f"Wrong setting {name.upper()} ({error.title}): {problem['msg']}\n")
+        problems = [
+            ": ".join(
+                filter(None, (_variable(error.title, problem["loc"]), _plain(problem["msg"])))
+            )
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        sys.stderr.write(f"Wrong setting: {'; '.join(problems)}.\n")
         raise SystemExit(2) from error
+
+
+def _variable(title: str, location: tuple[int | str, ...]) -> str:
+    """The environment variable behind a field, as a user knows no class names; may be empty."""
+    name = "_".join(str(part) for part in location)
+    prefix = next(
+        (
+            cls.model_config.get("env_prefix")
+            for cls in _settings_classes()
+            if cls.__name__ == title
+        ),
+        "",
+    )
+    name = name.upper()
+    return name if prefix and name.startswith(prefix) else f"{prefix or ''}{name}"
+
+
+def _settings_classes(root: type[BaseSettings] = BaseSettings) -> list[type[BaseSettings]]:
+    return [found for sub in root.__subclasses__() for found in (sub, *_settings_classes(sub))]
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").rstrip(".")

@@ -1,0 +1,71 @@
+# The only commands anyone has to know. GNU make and /bin/sh; everything else is in .venv.
+
+PORT     ?= 8000
+WORKERS  ?= 1
+GATEWAYS ?= 1
+DATA_DIR ?= .parley
+ARGS     ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.parley-setup
+CONSTRAINTS := $(wildcard constraints.txt)
+# OpenAI's Node client is tested where npm is found.
+NODE_TESTS := tests/e2e/node
+NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_TESTS)/node_modules/.installed)
+WEB_DIST := $(if $(wildcard services/web/dist/index.html),services/web/dist)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt clean
+
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  e.g. make run PORT=8100 WORKERS=2 ARGS=--demo"
+
+setup: $(STAMP) ## Install everything into .venv, start nothing
+
+run: $(STAMP) ## Start all of Parley (PORT, WORKERS, GATEWAYS, DATA_DIR, ARGS); Ctrl-C stops it
+	@exec $(BIN)/parley up --port '$(PORT)' --workers '$(WORKERS)' --gateways '$(GATEWAYS)' \
+		--data-dir '$(DATA_DIR)' $(if $(WEB_DIST),--web-dist $(WEB_DIST)) $(ARGS)
+
+test: $(STAMP) $(NODE_CLIENT) ## Run the tests that need no Docker (PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(STAMP) ## Format, lint, types, imports: everything that needs no running code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMP) ## Format, and repair what the linter can repair
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove caches and builds; .venv and the data stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache build dist
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(NODE_TESTS)/node_modules/.installed: $(NODE_TESTS)/package.json
+	npm install --prefix $(NODE_TESTS) --no-package-lock --no-audit --no-fund --loglevel error
+	@touch $@
+
+# A name on the PATH proves nothing (version managers leave empty ones): each is asked.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@set -e; \
+	if ! $(BIN)/python -c '' 2>/dev/null; then \
+		for name in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+			if "$$name" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then \
+				found="$$name"; break; \
+			fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "Parley needs Python 3.11, 3.12 or 3.13 with its venv module; none was found (make PYTHON=/path/to/python names one)." >&2; \
+			exit 1; \
+		fi; \
+		echo "Creating $(VENV) with $$found"; \
+		"$$found" -m venv $(VENV); \
+	fi; \
+	echo "Installing into $(VENV); this takes a minute"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'; \
+	touch $@
