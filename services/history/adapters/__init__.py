@@ -1,0 +1,1 @@
+"""Where history meets MongoDB and NATS; nothing else here knows either."""

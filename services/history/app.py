@@ -1,0 +1,140 @@
+"""Composition root of the history service; nothing connects before the app starts."""
+
+import asyncio
+import logging
+from functools import partial
+
+import structlog
+from faststream import FastStream
+from nats.aio.client import Client
+
+from services.history.adapters.mongo_client import MongoClient, create_indexes, open_client
+from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_turns import MongoTurnStore
+from services.history.adapters.nats_consumer import NatsConsumer
+from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
+from services.history.background import Background, again_and_again, until_done
+from services.history.freshness import Freshness
+from services.history.handlers import build_router, operations
+from services.history.health import Health
+from services.history.intake import Intake
+from services.history.purger import Purger
+from services.history.reading import Reading
+from services.history.recorder import Recorder
+from services.history.retention import Retention
+from services.history.sessions import Sessions
+from services.history.settings import Settings
+from services.history.sweeper import Sweeper
+from shared.clock import utc_now
+from shared.messaging.connection import build_broker
+from shared.messaging.jetstream import JetStream
+from shared.observability.logging import READY
+
+_RETENTION_INTERVAL = 3600.0
+_RETRY = 0.5
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class _History:
+    """The objects of one running service, and the order in which they start and stop."""
+
+    def __init__(self, settings: Settings, client: Client, mongo: MongoClient) -> None:
+        options = settings.history
+        database = mongo[options.database]
+        timeout = settings.nats.request_timeout.total_seconds()
+        jetstream = JetStream(client, timeout=timeout)
+        turns, store = MongoTurnStore(database), MongoSessionStore(database)
+        self._settings = options
+        self._log = NatsEventLog(jetstream)
+        recorder = Recorder(turns)
+        self._purger = Purger(self._log, keep=options.keep_events, now=utc_now)
+        intake = Intake(recorder, NatsDeadLetters(jetstream), on_stored=self._purger.stored)
+        self._consumer = NatsConsumer(client, intake, count=options.consumers)
+        self._sweeper = Sweeper(turns, self._log, recorder, slack=options.sweep_slack, now=utc_now)
+        self._retention = Retention(store, purge_after=options.purge_after, now=utc_now)
+        self._create_indexes = partial(create_indexes, database)
+        freshness = Freshness(
+            turns,
+            self._log,
+            recorder,
+            holding=lambda: intake.holding,
+            wait=options.read_wait.total_seconds(),
+        )
+        sessions = Sessions(store, freshness, now=utc_now)
+        self.router = build_router(
+            operations(sessions, Reading(store, freshness), Health(store, self._log)),
+            workers=options.query_workers,
+            max_payload=lambda: client.max_payload,
+        )
+
+    async def start(self, background: Background) -> None:
+        """Start all loops; returns once the durable consumer is there to be pulled from."""
+        options = self._settings
+        background.start(
+            "history-indexes", until_done("indexes", self._create_indexes, pause=_RETRY)
+        )
+        background.start("history-consumer", self._consumer.run())
+        background.start(
+            "history-purger",
+            again_and_again(
+                "purge",
+                self._purger.purge,
+                partial(self._purger.due, options.purge_interval.total_seconds()),
+            ),
+        )
+        background.start(
+            "history-sweeper",
+            again_and_again(
+                "sweep",
+                self._sweeper.sweep,
+                partial(asyncio.sleep, options.sweep_interval.total_seconds()),
+            ),
+        )
+        background.start(
+            "history-retention",
+            again_and_again(
+                "retention", self._retention.purge, partial(asyncio.sleep, _RETENTION_INTERVAL)
+            ),
+        )
+        await until_done("consumer", self._log.progress, pause=_RETRY)
+
+
+def create_app(settings: Settings) -> FastStream:
+    """Wire the history service.
+
+    It connects in a startup hook, not in the lifespan, so that a signal ends it also while it
+    waits for a broker that is away.
+    """
+    broker = build_broker(
+        settings.nats, name="parley-history", inbox_prefix="_INBOX_history", graceful_timeout=5
+    )
+    background = Background()
+    opened: list[_History] = []
+    clients: list[MongoClient] = []
+
+    async def connect() -> None:
+        client = await broker.connect()
+        clients.append(open_client(settings.mongo.url))
+        opened.append(_History(settings, client, clients[0]))
+        broker.include_router(opened[0].router)
+
+    async def begin() -> None:
+        # A restart of the broker between two of these is noticed by the second.
+        await opened[0].start(background)
+        client = await broker.connect()
+        await client.flush()
+        log.info(READY)
+
+    async def close() -> None:
+        for mongo in clients:
+            mongo.close()
+
+    return FastStream(
+        broker,
+        on_startup=[connect],
+        after_startup=[begin],
+        on_shutdown=[background.stop],
+        after_shutdown=[close],
+        logger=logging.getLogger("faststream"),
+    )

@@ -1,0 +1,160 @@
+"""The queries and commands of ``chat.history.*``: parse, call one use case, always answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from faststream.nats import NatsMessage, NatsRouter
+from pydantic import ValidationError
+
+from services.history.health import Health
+from services.history.reading import Reading
+from services.history.sessions import Sessions
+from shared.contracts import history, streams, subjects
+from shared.contracts.chat import Failure
+from shared.contracts.history import Reply
+from shared.contracts.wire import WireModel
+from shared.errors import ChatError, HistoryUnavailable, InvalidRequest, PayloadTooLarge
+
+_PROMPT: Final = 2.5
+"""Seconds for an operation that only asks the database."""
+_PATIENT: Final = 4.5
+"""Seconds for one that may first wait for events to be stored."""
+_SLACK: Final = 64 * 1024
+"""What a reply leaves of the broker's largest message for headers."""
+
+_Q = TypeVar("_Q", bound=WireModel)
+_R = TypeVar("_R", bound=Reply)
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Operation(Generic[_Q, _R]):
+    """One subject: what is asked, what is answered, who answers, within how many seconds."""
+
+    name: str
+    query: type[_Q]
+    reply: type[_R]
+    use_case: Callable[[_Q], Awaitable[_R]]
+    deadline: float
+
+    async def answer(self, body: bytes, max_payload: int) -> bytes:
+        """The reply to one message: whatever goes wrong is in it."""
+        try:
+            data = (await self._ask(body)).to_bytes()
+            _check_size(len(data), max_payload)
+        except ChatError as error:
+            return self._failure(error.code, error.message)
+        except Exception:
+            log.exception("query_failed", operation=self.name)
+            return self._failure(ChatError.code, "the history service failed")
+        return data
+
+    async def _ask(self, body: bytes) -> _R:
+        try:
+            query = self.query.from_bytes(body)
+        except ValidationError as error:
+            # Not the whole error: it quotes what was sent.
+            place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+            message = f"not a {self.query.__name__}: {place or 'body'}"
+            raise InvalidRequest(message, param=place or None) from error
+        try:
+            async with asyncio.timeout(self.deadline):
+                return await self.use_case(query)
+        except TimeoutError as error:
+            raise HistoryUnavailable("the database does not answer in time") from error
+
+    def _failure(self, code: str, message: str) -> bytes:
+        return self.reply(error=Failure(code=code, message=message)).to_bytes()
+
+
+def operations(
+    sessions: Sessions, reading: Reading, health: Health
+) -> Sequence[Operation[Any, Any]]:
+    """All that history answers."""
+    return (
+        Operation(
+            history.LIST_SESSIONS,
+            history.ListSessions,
+            history.SessionPage,
+            sessions.page,
+            _PATIENT,
+        ),
+        Operation(
+            history.CREATE_SESSION,
+            history.CreateSession,
+            history.SessionReply,
+            sessions.create,
+            _PROMPT,
+        ),
+        Operation(
+            history.GET_SESSION,
+            history.GetSession,
+            history.SessionDetail,
+            reading.detail,
+            _PATIENT,
+        ),
+        Operation(
+            history.UPDATE_SESSION,
+            history.UpdateSession,
+            history.SessionReply,
+            sessions.rename,
+            _PROMPT,
+        ),
+        Operation(
+            history.DELETE_SESSION,
+            history.DeleteSession,
+            history.SessionReply,
+            sessions.delete,
+            _PROMPT,
+        ),
+        Operation(
+            history.SESSION_HEAD,
+            history.SessionHeadQuery,
+            history.SessionHead,
+            reading.head,
+            _PATIENT,
+        ),
+        Operation(
+            history.HEALTH, history.HealthQuery, history.HistoryHealth, health.check, _PROMPT
+        ),
+    )
+
+
+def build_router(
+    answered: Sequence[Operation[Any, Any]], *, workers: int, max_payload: Callable[[], int]
+) -> NatsRouter:
+    """Subscribe to every operation; ``max_payload`` is asked at each reply, it may change."""
+    router = NatsRouter()
+    for operation in answered:
+        router.subscriber(
+            subjects.history(operation.name),
+            streams.HISTORY_QUEUE_GROUP,
+            # nats-py calls one at a time: a slow query would hold up those behind it.
+            max_workers=workers,
+            decoder=_undecoded,
+        )(_handler(operation, max_payload))
+    return router
+
+
+def _handler(
+    operation: Operation[Any, Any], max_payload: Callable[[], int]
+) -> Callable[[bytes], Awaitable[bytes]]:
+    async def handle(body: bytes) -> bytes:
+        return await operation.answer(body, max_payload())
+
+    return handle
+
+
+async def _undecoded(message: NatsMessage) -> bytes:
+    # A payload that FastStream cannot decode would get no answer at all.
+    return message.body
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit - _SLACK:
+        message = f"the reply has {size} bytes, the broker carries {limit}"
+        raise PayloadTooLarge(message)

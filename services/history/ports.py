@@ -1,0 +1,232 @@
+"""What history needs of its surroundings, in its own words.
+
+Every method of a store raises ``shared.errors.HistoryUnavailable`` when the database is away or
+slow, and ``RefusedByStore`` when it will never take this document.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from services.history.records import (
+    Advance,
+    Known,
+    MessageRecord,
+    Node,
+    OpenCompletion,
+    SessionRecord,
+    UsageRecord,
+)
+from shared.contracts.events import CompletionCompleted
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+
+
+class RefusedByStore(Exception):
+    """The database will never take this document, however often it is offered."""
+
+
+class TurnStore(Protocol):
+    """Writes of the recorder: each can come twice and in any order, and changes nothing more."""
+
+    async def owns(self, user_id: UserId, session_id: SessionId) -> bool:
+        """Whether the session exists, deleted or not, and is this user's."""
+        ...
+
+    async def add_messages(self, messages: Sequence[MessageRecord]) -> None:
+        """Store those whose id is not taken; a hidden message stays hidden."""
+        ...
+
+    async def hide_messages(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        completion_id: CompletionId,
+        ids: Sequence[MessageId],
+    ) -> None:
+        """Take these messages away for ever, also those that are yet to come."""
+        ...
+
+    async def add_usage(self, usage: UsageRecord) -> None:
+        """Store it unless the completion has one."""
+        ...
+
+    async def advance(self, user_id: UserId, session_id: SessionId, advance: Advance) -> None:
+        """Move the session forward; one that does not exist is not made."""
+        ...
+
+    async def open_completion(self, completion: OpenCompletion) -> None:
+        """Remember that somebody owes an end; one that has ended stays ended."""
+        ...
+
+    async def end_completion(
+        self, completion_id: CompletionId, user_id: UserId, ended_at: int
+    ) -> None:
+        """Remember that the end is stored: the last write of a completion."""
+        ...
+
+    async def known(self, completion_id: CompletionId) -> Known:
+        """Which events of the completion are stored wholly."""
+        ...
+
+    async def overdue(self, before: int, limit: int) -> list[OpenCompletion]:
+        """Completions without an end whose ``overdue_at`` is before ``before``, in no order."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Sessions as their owners see them: what is foreign or deleted does not exist."""
+
+    async def create(self, session: SessionRecord) -> SessionRecord | None:
+        """Store it unless it exists; ``None`` if the id is another's or deleted."""
+        ...
+
+    async def get(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        """The session."""
+        ...
+
+    async def page(
+        self, user_id: UserId, limit: int, before: tuple[int, SessionId] | None
+    ) -> list[SessionRecord]:
+        """The newest by (``updated_at``, id) that come before ``before``, newest first."""
+        ...
+
+    async def rename(
+        self, user_id: UserId, session_id: SessionId, title: str, updated_at: int
+    ) -> SessionRecord | None:
+        """Set the title, raise ``updated_at``; the session after it."""
+        ...
+
+    async def delete(
+        self, user_id: UserId, session_id: SessionId, deleted_at: int
+    ) -> SessionRecord | None:
+        """Hide the session; gives it as it was."""
+        ...
+
+    async def outline(self, user_id: UserId, session_id: SessionId) -> list[Node]:
+        """All visible messages of all branches without their text, in no order."""
+        ...
+
+    async def messages(
+        self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
+    ) -> list[MessageRecord]:
+        """Those of these messages that are visible, in no order."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life."""
+        ...
+
+    async def purge(self, deleted_before: int, ended_before: int, limit: int) -> int:
+        """Remove up to ``limit`` sessions deleted before, and marks of completions ended before.
+
+        Gives how many sessions went. Usage stays.
+        """
+        ...
+
+
+class RawEvent(NamedTuple):
+    """An event as the stream keeps it."""
+
+    subject: str
+    sequence: int
+    time: datetime
+    """The broker's clock at publishing."""
+    data: bytes
+
+
+class Delivery(Protocol):
+    """One event on its way from the consumer; exactly one of the last three ends it."""
+
+    @property
+    def event(self) -> RawEvent:
+        """What was delivered."""
+        ...
+
+    async def in_progress(self) -> None:
+        """Somebody still works on it: do not deliver it to another."""
+        ...
+
+    async def done(self) -> None:
+        """It is stored; returns when the broker knows it, or it comes again."""
+        ...
+
+    async def again(self, delay: float) -> None:
+        """Deliver it again after ``delay`` seconds."""
+        ...
+
+    async def drop(self) -> None:
+        """Never deliver it again."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where poison goes."""
+
+    async def bury(self, event: RawEvent, reason: str) -> None:
+        """Keep the original bytes; returns once they are stored.
+
+        Raises:
+            BrokerUnavailable: NATS did not acknowledge.
+            ApiError: the stream of dead letters refuses, because it is full for example.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LogState:
+    """How full the log is."""
+
+    first_sequence: int
+    last_sequence: int
+    size: int
+    max_size: int
+    """0 or less: no limit."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the consumer of all replicas together has come."""
+
+    floor: int
+    """Every event up to this sequence number is stored."""
+    waiting: int
+    """Events not delivered yet."""
+    in_hand: int
+    """Events delivered and not acknowledged."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is left to store."""
+        return self.waiting == 0 and self.in_hand == 0
+
+
+class EventLog(Protocol):
+    """``CHAT_EVENTS`` beside its consumer.
+
+    Every method raises ``BrokerUnavailable`` or ``ApiError``.
+    """
+
+    async def find(self, completion_id: CompletionId) -> list[RawEvent]:
+        """The events of a completion that the log still has, ``accepted`` first."""
+        ...
+
+    async def close(self, end: CompletionCompleted) -> bool:
+        """Publish the end of a completion; ``False`` if it has one already."""
+        ...
+
+    async def state(self) -> LogState:
+        """How full the log is."""
+        ...
+
+    async def progress(self) -> Progress:
+        """How far the consumer has come."""
+        ...
+
+    async def first_since(self, time: datetime) -> int | None:
+        """Sequence of the first event at or after ``time``; ``None`` if all are older."""
+        ...
+
+    async def purge(self, below: int) -> None:
+        """Remove all events with a sequence number lower than ``below``."""
+        ...

@@ -1,0 +1,43 @@
+"""Remove for good what was deleted long ago, and marks of completions that nothing asks for."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from services.history.ports import SessionStore
+from services.history.records import to_milliseconds
+
+KEEP_MARKS: Final = timedelta(days=30)
+"""Longer than ``CHAT_EVENTS`` keeps an event: a late ``accepted`` must find its end."""
+_BATCH: Final = 50
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Retention:
+    """``purge_after`` of zero keeps deleted sessions for ever."""
+
+    def __init__(
+        self, store: SessionStore, *, purge_after: timedelta, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._purge_after = purge_after
+        self._now = now
+
+    async def purge(self) -> None:
+        """Remove what is due, in small batches.
+
+        Raises:
+            HistoryUnavailable: the database is away.
+        """
+        now = self._now()
+        ended_before = to_milliseconds(now - KEEP_MARKS)
+        deleted_before = to_milliseconds(now - self._purge_after) if self._purge_after else 0
+        while True:
+            purged = await self._store.purge(deleted_before, ended_before, _BATCH)
+            if purged:
+                log.info("sessions_purged", count=purged)
+            if purged < _BATCH:
+                return

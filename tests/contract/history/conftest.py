@@ -1,0 +1,59 @@
+"""The stores that the contract is tried on: memory, nx-27017, and MongoDB where Docker runs."""
+
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+
+from services.history.adapters.mongo_client import (
+    COMPLETIONS,
+    MESSAGES,
+    SESSIONS,
+    USAGE,
+    create_indexes,
+    open_client,
+)
+from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_turns import MongoTurnStore
+from tests.fakes.history.memory_store import MemoryStore
+from tests.fakes.history.records import Stores
+from tests.support.mongo_server import MongoServer, docker_answers
+
+
+@pytest.fixture(scope="session")
+def nx_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with MongoServer(tmp_path_factory.mktemp("nx")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def mongodb_url() -> Generator[str]:
+    if not docker_answers():
+        pytest.skip("no Docker engine answers, so there is no real MongoDB to try")
+    from testcontainers.mongodb import MongoDbContainer
+
+    with MongoDbContainer("mongo:8") as container:
+        yield container.get_connection_url()
+
+
+@pytest.fixture(params=["memory", "nx", "mongodb"])
+async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
+    if request.param == "memory":
+        store = MemoryStore()
+
+        async def totals_in_memory() -> list[int]:
+            return [record.total_tokens for record in store.usage.values()]
+
+        yield Stores(store, store, totals_in_memory)
+        return
+    client = open_client(request.getfixturevalue(f"{request.param}_url"))
+    database = client["parley_test"]
+    # Emptied, not named anew for each test: all databases of nx-27017 share their collections.
+    for name in (SESSIONS, MESSAGES, USAGE, COMPLETIONS):
+        await database.drop_collection(name)
+    await create_indexes(database)
+
+    async def totals() -> list[int]:
+        return [document["total_tokens"] async for document in database[USAGE].find()]
+
+    yield Stores(MongoTurnStore(database), MongoSessionStore(database), totals)
+    client.close()

@@ -1,0 +1,1 @@
+"""The ports of history in memory, conversations to store, and a history service to start."""

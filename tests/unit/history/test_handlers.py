@@ -1,0 +1,72 @@
+"""Every message is answered, whatever goes wrong."""
+
+import asyncio
+import json
+
+from services.history.handlers import Operation
+from shared.contracts.history import HealthQuery, HistoryHealth, UpdateSession
+from shared.errors import SessionNotFound
+
+_MAX = 8 * 2**20
+
+
+def _operation(answer: object, *, deadline: float = 5) -> Operation[HealthQuery, HistoryHealth]:
+    async def use_case(_query: HealthQuery) -> HistoryHealth:
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer is None:
+            await asyncio.Event().wait()
+        return HistoryHealth(database_ok=True)
+
+    return Operation("health", HealthQuery, HistoryHealth, use_case, deadline)
+
+
+async def _code(operation: Operation[HealthQuery, HistoryHealth], body: bytes = b"{}") -> str:
+    reply = HistoryHealth.from_bytes(await operation.answer(body, _MAX))
+    return reply.error.code if reply.error else "none"
+
+
+async def test_an_answer_carries_no_error() -> None:
+    assert await _code(_operation(1)) == "none"
+
+
+async def test_an_error_of_ours_is_answered_with_its_code() -> None:
+    assert await _code(_operation(SessionNotFound("gone"))) == "session_not_found"
+
+
+async def test_a_bug_is_answered_as_an_internal_error_without_its_text() -> None:
+    reply = await _operation(KeyError("secret")).answer(b"{}", _MAX)
+
+    assert b"internal_error" in reply
+    assert b"secret" not in reply
+
+
+async def test_a_payload_that_is_no_query_is_answered_and_not_quoted() -> None:
+    for body in (b"", b"\xff\x00", b"[]", b"17", b'"secret"'):
+        reply = await _operation(1).answer(body, _MAX)
+        assert b"invalid_request" in reply
+        assert b"secret" not in reply
+
+
+async def test_a_title_of_256_characters_is_an_invalid_request() -> None:
+    operation = Operation("x", UpdateSession, HistoryHealth, _never, 5)
+    body = json.dumps({"user_id": "a", "session_id": "s", "title": "x" * 256})
+
+    reply = await operation.answer(body.encode(), _MAX)
+
+    assert b"invalid_request" in reply
+
+
+async def test_a_database_that_does_not_answer_is_an_answer_in_time() -> None:
+    assert await _code(_operation(None, deadline=0.01)) == "history_unavailable"
+
+
+async def test_a_reply_that_the_broker_cannot_carry_is_an_error_instead() -> None:
+    reply = HistoryHealth.from_bytes(await _operation(1).answer(b"{}", 64 * 1024))
+
+    assert reply.error is not None
+    assert reply.error.code == "request_too_large"
+
+
+async def _never(_command: UpdateSession) -> HistoryHealth:
+    raise AssertionError
