@@ -41,6 +41,11 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # FastStream brings handlers of its own, which write plain text.
+    for name in ("faststream", "faststream.access", "faststream.access.nats"):
+        foreign = logging.getLogger(name)
+        foreign.handlers = []
+        foreign.propagate = True
     # One line per HTTP call to the engine every few seconds says nothing that the catalog does not.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("pymongo").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""What the worker meets outside: NATS and Ollama; foreign errors stop here."""

@@ -1,0 +1,115 @@
+"""What an Ollama engine has: ``/api/tags``, ``/api/show``, ``/api/ps``, ``/api/version``."""
+
+import asyncio
+import re
+import time
+from typing import Final
+
+import httpx
+import ollama
+
+from services.inference_worker.adapters.ollama_client import OllamaClient
+from services.inference_worker.adapters.ollama_errors import translated
+from services.inference_worker.offering import EngineView
+from shared.contracts.subjects import full_model_name
+from shared.contracts.workers import EngineState, ModelCard
+from shared.errors import EngineError
+
+_NUM_CTX: Final = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
+_COMPLETION: Final = "completion"
+
+
+class OllamaModels:
+    """``EngineModels`` over Ollama; remembers by digest what a model is."""
+
+    def __init__(self, client: OllamaClient, url: str, *, timeout: float) -> None:
+        self._client = client
+        self._url = url
+        self._timeout = timeout
+        self._cards: dict[str, ModelCard | None] = {}
+
+    async def look(self) -> EngineView:
+        """Ask the engine; see ``EngineModels``."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                version = await self._client.version()
+                latency = 1000 * (time.monotonic() - started)
+                models = await self._models()
+        except TimeoutError as error:
+            message = f"the engine did not answer within {self._timeout:g} s"
+            raise EngineError(message) from error
+        except (ollama.ResponseError, httpx.HTTPError, OSError, ValueError) as error:
+            failure = translated(error, begun=False)
+            raise EngineError(failure.message) from error
+        state = EngineState(
+            url=self._url, ok=True, version=version or None, latency_ms=round(latency, 1)
+        )
+        return EngineView(state, models)
+
+    async def _models(self) -> list[ModelCard]:
+        listed = (await self._client.list()).models
+        loaded = {
+            full_model_name(model.name or model.model or ""): model.context_length
+            for model in (await self._client.ps()).models
+        }
+        cards = []
+        for model in listed:
+            card = await self._card(model)
+            if card is not None:
+                window = loaded.get(card.name) or card.context_length
+                cards.append(card.model_copy(update={"context_length": window}))
+        self._forget({model.digest or "" for model in listed})
+        return cards
+
+    async def _card(self, model: ollama.ListResponse.Model) -> ModelCard | None:
+        name = full_model_name(model.model or "")
+        key = f"{model.digest}"
+        if key not in self._cards:
+            try:
+                shown = await self._client.show(model.model or "")
+            except ollama.ResponseError as error:
+                if error.status_code == httpx.codes.NOT_FOUND:
+                    # Removed since it was listed.
+                    return None
+                raise
+            self._cards[key] = _card(model, shown)
+        card = self._cards[key]
+        # Two names may stand for the same digest.
+        return card.model_copy(update={"name": name}) if card else None
+
+    def _forget(self, digests: set[str]) -> None:
+        for digest in set(self._cards) - digests:
+            del self._cards[digest]
+
+
+def _card(model: ollama.ListResponse.Model, shown: ollama.ShowResponse) -> ModelCard | None:
+    """``None`` for a model that cannot chat, such as one that only makes embeddings."""
+    capabilities = shown.capabilities or []
+    if shown.capabilities is not None and _COMPLETION not in capabilities:
+        return None
+    details = shown.details or model.details
+    text = {
+        field: str(getattr(details, field, None) or "")
+        for field in ("family", "format", "parameter_size", "quantization_level")
+    }
+    return ModelCard(
+        name=full_model_name(model.model or ""),
+        family=text["family"],
+        format=text["format"].upper(),
+        parameter_size=text["parameter_size"],
+        quantization_level=text["quantization_level"],
+        context_length=_context_length(shown),
+        capabilities=[name for name in capabilities if name != _COMPLETION],
+        modified_at=int(model.modified_at.timestamp()) if model.modified_at else 0,
+    )
+
+
+def _context_length(shown: ollama.ShowResponse) -> int | None:
+    """What the model's own parameters ask for, else what it was trained for."""
+    asked = _NUM_CTX.search(shown.parameters or "")
+    if asked:
+        return int(asked[1])
+    info = shown.modelinfo or {}
+    trained = info.get(f"{info.get('general.architecture')}.context_length")
+    return int(trained) if trained else None

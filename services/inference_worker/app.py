@@ -1,0 +1,147 @@
+"""Composition root of the worker: the only place that builds its parts."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from services.inference_worker.adapters.nats_control import NatsControl
+from services.inference_worker.adapters.nats_directory import NatsDirectory
+from services.inference_worker.adapters.nats_frames import NatsFrames
+from services.inference_worker.adapters.nats_ledger import NatsLedger
+from services.inference_worker.adapters.nats_pulls import NatsPulls
+from services.inference_worker.adapters.ollama_client import OllamaClient, build_client
+from services.inference_worker.adapters.ollama_engine import OllamaEngine, QuietLimits
+from services.inference_worker.adapters.ollama_models import OllamaModels
+from services.inference_worker.completions import Completions, Surroundings
+from services.inference_worker.dispatch import Dispatcher
+from services.inference_worker.generation import Generation
+from services.inference_worker.handlers import WorkerProbes
+from services.inference_worker.offering import Intervals, Offering, Worker
+from services.inference_worker.settings import Settings
+from shared.clock import utc_now
+from shared.contracts.workers import WorkerProbe
+from shared.messaging.connection import build_broker
+from shared.messaging.jetstream import JetStream
+from shared.observability.logging import READY
+
+_LOOK_TIMEOUT: Final = 5.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Parts:
+    """A worker on a connected broker: built, started and ended in one place."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        broker: NatsBroker,
+        client: Client,
+        engine: OllamaClient,
+        on_death: Callable[[], None],
+    ) -> None:
+        timeout = settings.nats.request_timeout.total_seconds()
+        jetstream = JetStream(client, timeout=timeout)
+        worker_id = f"w{secrets.token_hex(6)}"
+        slots = settings.worker.slots
+        url = settings.engine.url
+        frames = NatsFrames(client)
+        limits = QuietLimits(
+            max(settings.engine.first_token_timeout, settings.engine.token_timeout),
+            settings.engine.token_timeout,
+        )
+        generation = Generation(OllamaEngine(engine, limits), coalesce=settings.worker.coalesce)
+        self.completions = Completions(
+            generation,
+            Surroundings(frames, NatsLedger(jetstream), NatsControl(client, timeout=timeout)),
+            now=utc_now,
+            on_model_missing=lambda: self.offering.check_soon(),
+        )
+        self._pulls = NatsPulls(client, timeout=timeout)
+        self.dispatcher = Dispatcher(
+            self._pulls,
+            self.completions.run,
+            slots=slots,
+            on_missing=lambda model: self.offering.queue_missing(model),
+        )
+        self.offering = Offering(
+            Worker(worker_id, url, slots, lambda: self.dispatcher.free, self.dispatcher.offer),
+            OllamaModels(engine, url, timeout=_LOOK_TIMEOUT),
+            NatsDirectory(client, jetstream, timeout=timeout),
+            WorkerProbes(
+                broker,
+                lambda: WorkerProbe(worker_id=worker_id, slots=slots, free=self.dispatcher.free),
+            ),
+            Intervals(check=settings.worker.check_interval),
+        )
+        self._drain_timeout = settings.worker.drain_timeout.total_seconds()
+        self._engine = engine
+        self._on_death = on_death
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Offer what the engine has and take requests; an engine that is down is waited for."""
+        await self.offering.check()
+        self._tasks = [
+            asyncio.create_task(self.offering.run(), name="offering"),
+            asyncio.create_task(self._pulls.watch_reconnects(), name="reconnects"),
+            asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._report)
+
+    async def stop(self) -> None:
+        """Offer nothing, take nothing, finish what runs as far as time allows."""
+        await self._cancel(self._tasks[:1])
+        await self.offering.withdraw()
+        await self.dispatcher.drain(self._drain_timeout)
+        await self._cancel(self._tasks)
+        await self._engine.aclose()
+
+    async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            # Half a worker is worse than none: who supervises the process starts a whole one.
+            log.critical("part_died", part=task.get_name(), exc_info=task.exception())
+            self._on_death()
+
+
+def create_app(settings: Settings) -> FastStream:
+    """Wire the worker; nothing connects before the app starts."""
+    broker = build_broker(settings.nats, name="parley-worker", inbox_prefix="_INBOX_worker")
+    started: list[Parts] = []
+
+    async def start() -> None:
+        key = settings.engine.api_key
+        engine = build_client(
+            settings.engine.url,
+            connect_timeout=settings.engine.connect_timeout.total_seconds(),
+            api_key=key.get_secret_value() if key else None,
+        )
+        parts = Parts(settings, broker, await broker.connect(), engine, app.exit)
+        started.append(parts)
+        await parts.start()
+        log.info(READY)
+
+    async def stop() -> None:
+        for parts in started:
+            await parts.stop()
+
+    app = FastStream(
+        broker,
+        after_startup=[start],
+        on_shutdown=[stop],
+        logger=logging.getLogger("faststream"),
+    )
+    return app

@@ -1,0 +1,69 @@
+"""The pulse of a job: keeps the request with this worker, tells readers, looks for a cancel."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from services.inference_worker.answer import Answer
+from services.inference_worker.ports import Job, Ledger
+from services.inference_worker.stop import StopReason, StopSignal
+from shared.contracts.ids import CompletionId
+from shared.errors import BrokerUnavailable
+
+log = structlog.stdlib.get_logger(__name__)
+
+_LONGEST: Final = 3.0
+
+
+class Heartbeat:
+    """Beats from its own task while the context is open, whatever the completion waits for."""
+
+    def __init__(
+        self, job: Job, ledger: Ledger, completion_id: CompletionId, stop: StopSignal
+    ) -> None:
+        """A quarter of what the broker waits, at most 3 s: two lost beats in a row are no loss."""
+        self._job = job
+        self._ledger = ledger
+        self._completion_id = completion_id
+        self._stop = stop
+        self._interval = min(job.ack_wait / 4, _LONGEST)
+        self._task: asyncio.Task[None] | None = None
+        self.answer: Answer | None = None
+        """Set once there is something to tell readers about."""
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._beat(), name=f"heartbeat-{self._completion_id}")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._job.in_progress()
+                if self.answer is not None:
+                    await self.answer.heartbeat()
+                await self._look_for_cancel()
+            except Exception:
+                # Without a pulse the request would go to a second worker.
+                log.exception("heartbeat_failed")
+
+    async def _look_for_cancel(self) -> None:
+        # The tombstone is asked for too: a control request may fall into a reconnect.
+        with suppress(BrokerUnavailable, TimeoutError):
+            async with asyncio.timeout(self._interval):
+                if await self._ledger.cancelled(self._completion_id):
+                    self._stop.set(StopReason.CANCELLED)

@@ -1,0 +1,1 @@
+"""A worker without a broker and without an engine."""

@@ -1,0 +1,188 @@
+"""Workers that die, brokers that restart: what a reader still gets."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from shared.contracts import streams, subjects
+from shared.contracts.events import CompletionCompleted
+from shared.contracts.ids import CompletionId, UserId, new_completion_id
+from tests.fakes.inference_worker.requests import NOON
+from tests.fakes.inference_worker.world import DEMO, World, a_world
+from tests.support.nats_server import NatsServer
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def world(nats_server: NatsServer, client: Client, tmp_path: Path) -> AsyncGenerator[World]:
+    async with a_world(nats_server, client, tmp_path) as opened:
+        yield opened
+
+
+async def decoding(world: World, *completion_ids: CompletionId) -> None:
+    await eventually(lambda: all("TOKENS" in world.kinds(one) for one in completion_ids))
+
+
+async def asked(world: World, times: int = 1) -> None:
+    async def reached() -> bool:
+        return len(await world.engine_log()) >= times
+
+    await eventually(reached)
+
+
+async def none_queued(world: World) -> None:
+    async def empty() -> bool:
+        return await world.queued() == 0
+
+    await eventually(empty)
+
+
+async def test_a_worker_killed_before_the_first_token_is_followed_by_a_whole_answer(
+    world: World,
+) -> None:
+    first = await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=10 tps=0 first_token_ms=1500]")
+    await asked(world)
+    await world.worker()
+
+    first.kill()
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.attempts, end.events) == ("completed", 2, 11)
+    assert world.text(completion_id) == end.text
+    assert world.kinds(completion_id).count("TAKEOVER") == 1
+    assert world.kinds(completion_id)[-1] == "END"
+    assert [entry["outcome"] for entry in await world.engine_log()] == ["closed_by_client", "done"]
+    await none_queued(world)
+
+
+async def test_a_worker_killed_after_tokens_is_followed_by_an_honest_end_with_the_partial(
+    world: World,
+) -> None:
+    first = await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=5000 tps=50]")
+    await decoding(world, completion_id)
+    await world.worker()
+
+    first.kill()
+    end = await world.end_of(completion_id)
+
+    assert end.error is not None
+    assert (end.status, end.error.code, end.attempts) == ("failed", "worker_lost", 2)
+    assert end.text
+    assert end.text == world.text(completion_id)
+    assert end.usage is not None
+    assert end.usage.estimated
+    assert len(await world.engine_log()) == 1
+    await none_queued(world)
+
+
+async def test_a_request_that_has_its_end_already_is_only_told_it(world: World) -> None:
+    completion_id = new_completion_id()
+    recorded = CompletionCompleted(
+        completion_id=completion_id,
+        user_id=UserId("ada"),
+        model="demo",
+        status="completed",
+        created_at=NOON,
+        completed_at=NOON,
+        text="Told before",
+        events=3,
+    )
+    await world.jetstream.publish_once(subjects.completed(completion_id), recorded.to_bytes())
+    await world.worker()
+
+    await world.ask("Hello", completion_id=completion_id)
+    end = await world.end_of(completion_id)
+
+    assert end == recorded
+    assert world.kinds(completion_id) == ["END"]
+    assert await world.engine_log() == []
+    await none_queued(world)
+
+
+async def test_sigterm_lets_running_answers_finish_and_takes_nothing_more(world: World) -> None:
+    worker = await world.worker()
+    running = [await world.ask(f"Hello {n} [demo tokens=60 tps=60]") for n in range(3)]
+    await decoding(world, *running)
+
+    worker.terminate()
+    await eventually(lambda: _nobody_serves(world))
+    assert await world.catalog() == []
+    late = await world.ask("Too late [demo tokens=3]")
+    ends = [await world.end_of(one) for one in running]
+
+    assert [end.status for end in ends] == ["completed"] * 3
+    assert await worker.ended() == 0
+    assert await world.queued() == 1
+    assert world.kinds(late) == []
+
+
+async def test_sigterm_hands_over_what_has_not_begun_and_ends_what_has_when_time_is_up(
+    world: World,
+) -> None:
+    worker = await world.worker(WORKER_DRAIN_TIMEOUT="300ms")
+    begun = await world.ask("Hello [demo tokens=5000 tps=50]")
+    waiting = await world.ask("Hello [demo tokens=5 first_token_ms=2500]")
+    await decoding(world, begun)
+    await asked(world, times=2)
+    await world.worker()
+
+    worker.terminate()
+    cut = await world.end_of(begun)
+    whole = await world.end_of(waiting)
+
+    assert cut.error is not None
+    assert (cut.status, cut.error.code) == ("failed", "server_shutdown")
+    assert cut.text == world.text(begun)
+    assert (whole.status, whole.attempts) == ("completed", 2)
+    assert await worker.ended() == 0
+
+
+async def test_a_broker_that_restarts_costs_no_answer(
+    world: World, nats_server: NatsServer
+) -> None:
+    worker = await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=150 tps=50]")
+    await decoding(world, completion_id)
+
+    nats_server.kill()
+    await nats_server.start()
+
+    async def recorded() -> bool:
+        try:
+            end = await world.completed(completion_id)
+        except nats.errors.Error:
+            return False
+        return end is not None and end.status == "completed" and end.events == 151
+
+    await eventually(recorded, within=15)
+    again = await world.ask("And again [demo tokens=3]")
+    await world.end_of(again)
+    await none_queued(world)
+    assert len(await world.engine_log()) == 2
+    assert worker.logged("job_crashed") == []
+
+
+async def test_a_queue_that_was_deleted_is_asked_for_again(world: World) -> None:
+    worker = await world.worker()
+    durable = streams.request_consumer(DEMO, "a")
+    await world.jetstream.api(f"CONSUMER.DELETE.{streams.REQUESTS}.{durable}")
+
+    completion_id = await world.ask("Hello [demo tokens=3]")
+
+    assert (await world.end_of(completion_id)).status == "completed"
+    assert worker.process.poll() is None
+
+
+async def _nobody_serves(world: World) -> bool:
+    try:
+        await world.client.request(subjects.workers(DEMO), b"", timeout=0.5)
+    except nats.errors.NoRespondersError:
+        return True
+    return False

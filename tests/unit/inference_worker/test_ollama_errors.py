@@ -1,0 +1,64 @@
+"""Ollama's errors in the house's words."""
+
+import json
+
+import httpx
+import ollama
+import pytest
+
+from services.inference_worker.adapters.ollama_errors import translated
+from shared.errors import (
+    ContextLengthExceeded,
+    EngineBusy,
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+)
+
+RUNNER = {
+    "error": {
+        "code": 400,
+        "message": "request (700 tokens) exceeds the available context size (512 tokens)",
+        "type": "exceed_context_size_error",
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (404, "model 'x' not found", ModelNotFound),
+        (503, "server busy, please try again", EngineBusy),
+        (400, "registry/x does not support tools", InvalidRequest),
+        (400, "the input length exceeds the context length", ContextLengthExceeded),
+        (400, "the prompt is longer than the context length", ContextLengthExceeded),
+        (500, "llama runner process has terminated", EngineError),
+        (-1, "an error line in the middle", EngineError),
+    ],
+)
+def test_a_refusal_has_the_class_that_tells_what_to_do(
+    status: int, text: str, kind: type[Exception]
+) -> None:
+    error = translated(ollama.ResponseError(text, status), begun=False)
+    assert type(error) is kind
+    assert error.message == text
+
+
+def test_an_error_of_the_runner_is_taken_out_of_its_wrapping() -> None:
+    wrapped = json.dumps({"error": json.dumps(RUNNER)})
+    error = translated(ollama.ResponseError(wrapped, 400), begun=False)
+    assert type(error) is ContextLengthExceeded
+    assert error.message == RUNNER["error"]["message"]
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), ConnectionResetError("reset")])
+def test_a_connection_that_breaks_before_the_first_word_is_an_engine_that_is_away(
+    error: Exception,
+) -> None:
+    assert type(translated(error, begun=False)) is EngineUnavailable
+    assert type(translated(error, begun=True)) is EngineError
+
+
+def test_a_line_that_is_no_json_is_an_engine_error() -> None:
+    assert type(translated(ValueError("x"), begun=False)) is EngineError
