@@ -1,0 +1,67 @@
+"""``parley api``: one gateway."""
+
+import socket
+import sys
+from typing import Final
+
+import structlog
+import uvicorn
+
+from services.api.app import create_app
+from services.api.draining import Drain
+from services.api.server import GatewayServer
+from services.api.settings import Settings
+from shared.observability.logging import configure_logging
+from shared.settings import load_or_exit
+
+log = structlog.stdlib.get_logger(__name__)
+
+_CLOSING: Final = 10
+"""Seconds that answers which have been cut, and their background work, get to end."""
+
+
+def main() -> None:
+    """Serve until a signal; exit code 0 then, 1 for a start that failed, 2 for a wrong setting."""
+    settings = load_or_exit(Settings)
+    configure_logging("api", settings.api.log_level)
+    listener = _listen(settings.api.host, settings.api.port)
+    drain = Drain()
+    config = uvicorn.Config(
+        create_app(settings, drain=drain),
+        host=settings.api.host,
+        port=listener.getsockname()[1],
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_CLOSING,
+    )
+    patience = settings.api.drain_timeout.total_seconds()
+    server = GatewayServer(config, drain, patience=patience)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as error:
+        # uvicorn's own code for a start that failed is 3.
+        raise SystemExit(1) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        sys.stderr.write(
+            f"API_PORT: cannot listen on {host}:{port}: {error.strerror or error}. "
+            "Stop what uses it, or choose another port.\n"
+        )
+        raise SystemExit(1) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+if __name__ == "__main__":
+    main()

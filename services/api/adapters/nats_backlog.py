@@ -1,0 +1,55 @@
+"""``Backlog``: how much of ``CHAT_EVENTS`` history has not consumed, every two seconds."""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+
+from shared.contracts import streams
+from shared.errors import BrokerUnavailable
+from shared.messaging.jetstream import ApiError, JetStream
+
+log = structlog.stdlib.get_logger(__name__)
+
+_EVERY: Final = 2.0
+_FULL: Final = 0.8
+
+
+class NatsBacklog:
+    """The last answer counts until the next one."""
+
+    def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+        self._too_long = False
+
+    def too_long(self) -> bool:
+        """Whether 80 % of the stream is taken by what waits for history."""
+        return self._too_long
+
+    async def watch(self) -> None:
+        """Look for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_EVERY)
+
+    async def look(self) -> None:
+        """Look once."""
+        try:
+            stream = await self._jetstream.api(f"STREAM.INFO.{streams.EVENTS}")
+            consumer = await self._jetstream.api(
+                f"CONSUMER.INFO.{streams.EVENTS}.{streams.HISTORY_CONSUMER}"
+            )
+        except (BrokerUnavailable, ApiError):
+            return
+        was, self._too_long = self._too_long, _share(stream, consumer) >= _FULL
+        if was != self._too_long:
+            log.warning("history_backlog", too_long=self._too_long)
+
+
+def _share(stream: dict[str, Any], consumer: dict[str, Any]) -> float:
+    state, limit = stream["state"], stream["config"].get("max_bytes", -1)
+    messages = state["messages"]
+    if limit <= 0 or messages == 0:
+        return 0.0
+    waiting = min(messages, consumer["num_pending"] + consumer["num_ack_pending"])
+    return float(state["bytes"] * waiting / messages / limit)

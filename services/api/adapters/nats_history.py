@@ -1,0 +1,98 @@
+"""``History`` by core requests to whichever history service is free."""
+
+from typing import Final, TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from pydantic import ValidationError
+
+from shared.contracts import history as contract
+from shared.contracts import subjects
+from shared.contracts.history import (
+    CreateSession,
+    DeleteSession,
+    GetSession,
+    HealthQuery,
+    HistoryHealth,
+    ListSessions,
+    Reply,
+    Session,
+    SessionDetail,
+    SessionHead,
+    SessionHeadQuery,
+    SessionPage,
+    SessionReply,
+    UpdateSession,
+)
+from shared.contracts.wire import WireModel
+from shared.errors import HistoryUnavailable, SessionNotFound, error_from
+
+_PROMPT: Final = 3.0
+"""Seconds: history itself gives an operation 2.5 s and then says why it failed."""
+_PATIENT: Final = 5.0
+"""For what may first wait until an event has been stored."""
+
+_REPLY = TypeVar("_REPLY", bound=Reply)
+
+
+class NatsHistory:
+    """One request, one reply; an ``error`` in a reply is raised as what it says."""
+
+    def __init__(self, client: Client, *, timeout: float) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    async def list_sessions(self, query: ListSessions) -> SessionPage:
+        """A page of sessions."""
+        return await self._ask(contract.LIST_SESSIONS, query, SessionPage)
+
+    async def create_session(self, command: CreateSession) -> Session:
+        """A new session."""
+        return _session(await self._ask(contract.CREATE_SESSION, command, SessionReply))
+
+    async def get_session(self, query: GetSession) -> SessionDetail:
+        """A session and a page of its messages."""
+        return await self._ask(contract.GET_SESSION, query, SessionDetail, patient=True)
+
+    async def update_session(self, command: UpdateSession) -> Session:
+        """A session with another title."""
+        return _session(await self._ask(contract.UPDATE_SESSION, command, SessionReply))
+
+    async def delete_session(self, command: DeleteSession) -> None:
+        """Remove it from sight."""
+        await self._ask(contract.DELETE_SESSION, command, Reply)
+
+    async def session_head(self, query: SessionHeadQuery) -> SessionHead:
+        """Where the next turn goes."""
+        return await self._ask(contract.SESSION_HEAD, query, SessionHead, patient=True)
+
+    async def health(self) -> HistoryHealth:
+        """How it is."""
+        return await self._ask(contract.HEALTH, HealthQuery(), HistoryHealth)
+
+    async def _ask(
+        self, operation: str, question: WireModel, reply: type[_REPLY], *, patient: bool = False
+    ) -> _REPLY:
+        if not self._client.is_connected:
+            raise HistoryUnavailable("The message broker is away, and history behind it.")
+        timeout = max(self._timeout, _PATIENT if patient else _PROMPT)
+        try:
+            message = await self._client.request(
+                subjects.history(operation), question.to_bytes(), timeout=timeout
+            )
+            answer = reply.from_bytes(message.data)
+        except nats.errors.NoRespondersError as error:
+            raise HistoryUnavailable("No history service is running.") from error
+        except (nats.errors.Error, OSError) as error:
+            raise HistoryUnavailable("The history service did not answer in time.") from error
+        except ValidationError as error:
+            raise HistoryUnavailable("The history service sent a reply of no shape.") from error
+        if answer.error is not None:
+            raise error_from(answer.error.code, answer.error.message)
+        return answer
+
+
+def _session(reply: SessionReply) -> Session:
+    if reply.session is None:
+        raise SessionNotFound("This session does not exist.", param="id")
+    return reply.session

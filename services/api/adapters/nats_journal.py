@@ -1,0 +1,113 @@
+"""``Journal``, ``Queue``, ``Tombstones`` and ``FrameLog`` over JetStream."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import structlog
+from pydantic import ValidationError
+
+from services.api.adapters.broker_errors import refusals_mean_unavailable
+from shared.contracts import streams, subjects
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
+from shared.contracts.frames import Frame, MalformedFrame, parse_frame
+from shared.contracts.ids import CompletionId
+from shared.errors import HistoryBacklog, QueueFull
+from shared.messaging.buckets import Bucket
+from shared.messaging.jetstream import AlreadyPublished, JetStream, LimitReached
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class NatsJournal:
+    """Facts in ``CHAT_EVENTS``: first writer wins."""
+
+    def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+
+    async def accept(self, event: CompletionAccepted) -> None:
+        """Record that somebody owes an end from here on."""
+        subject = subjects.accepted(event.completion_id)
+        with refusals_mean_unavailable():
+            try:
+                await self._jetstream.publish_once(subject, event.to_bytes())
+            except LimitReached as error:
+                message = "History is too far behind to take on more; try again later."
+                raise HistoryBacklog(message) from error
+
+    async def complete(self, event: CompletionCompleted) -> None:
+        """Record the end; one that stands already stands."""
+        subject = subjects.completed(event.completion_id)
+        with refusals_mean_unavailable():
+            try:
+                await self._jetstream.publish_once(subject, event.to_bytes())
+            except AlreadyPublished:
+                log.info("end_stands_already", completion_id=event.completion_id)
+
+    async def completed(self, completion_id: CompletionId) -> CompletionCompleted | None:
+        """The end of a completion, or ``None`` while it has none."""
+        with refusals_mean_unavailable():
+            stored = await self._jetstream.last(streams.EVENTS, subjects.completed(completion_id))
+        if stored is None:
+            return None
+        try:
+            return CompletionCompleted.from_bytes(stored.data)
+        except ValidationError:
+            log.warning("completed_event_malformed", completion_id=completion_id)
+            return None
+
+
+class NatsQueue:
+    """Requests in ``CHAT_REQUESTS``; their number is the stream's sequence."""
+
+    def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+
+    async def enqueue(self, command: bytes, model: str, lane: str) -> int:
+        """Queue a request."""
+        with refusals_mean_unavailable():
+            try:
+                return await self._jetstream.publish(subjects.requests(model, lane), command)
+            except LimitReached as error:
+                message = "Too many requests wait for this model; try again in a moment."
+                raise QueueFull(message) from error
+
+    async def withdraw(self, number: int) -> bool:
+        """Take a request out again."""
+        with refusals_mean_unavailable():
+            return await self._jetstream.delete(streams.REQUESTS, number)
+
+
+class NatsTombstones:
+    """Keys of ``cancellations`` that outlive every deadline."""
+
+    def __init__(self, jetstream: JetStream, *, ttl: float) -> None:
+        self._bucket = Bucket(jetstream, streams.CANCELLATIONS)
+        self._ttl = ttl
+
+    async def put(self, completion_id: CompletionId) -> None:
+        """Mark the completion."""
+        with refusals_mean_unavailable():
+            await self._bucket.put(completion_id, b"1", ttl=self._ttl)
+
+
+class NatsFrameLog:
+    """The frames that ``CHAT_CHUNKS`` has captured for this gateway."""
+
+    def __init__(self, jetstream: JetStream, gateway_id: str) -> None:
+        self._jetstream = jetstream
+        self._gateway_id = gateway_id
+
+    async def replay(
+        self, completion_id: CompletionId, start: int
+    ) -> AsyncGenerator[tuple[int, Frame]]:
+        """The frames from stream sequence ``start`` on."""
+        subject = subjects.chunks(self._gateway_id, completion_id)
+        with refusals_mean_unavailable():
+            replay = self._jetstream.replay(streams.CHUNKS, subject, start=start)
+            async with aclosing(replay) as messages:
+                async for message in messages:
+                    try:
+                        frame = parse_frame(message.data)
+                    except MalformedFrame:
+                        continue
+                    yield message.sequence, frame

@@ -1,0 +1,77 @@
+"""Typed access to what the lifespan built; the only reader of ``request.state``."""
+
+from collections.abc import Mapping
+from typing import Annotated, TypedDict, cast
+
+from fastapi import Depends, Request
+
+from services.api.background import Background
+from services.api.catalog import Catalog
+from services.api.completions import Completions
+from services.api.draining import Drain
+from services.api.health import Health
+from services.api.orders import Timing
+from services.api.ports import Broker, Clock
+from services.api.scope_keys import ANSWER_HEADERS
+from services.api.sessions import Sessions
+from shared.contracts.ids import UserId
+from shared.errors import PayloadTooLarge
+
+LOCAL_USER = UserId("local")
+
+
+class State(TypedDict):
+    """What the lifespan yields."""
+
+    background: Background
+    broker: Broker
+    catalog: Catalog
+    clock: Clock
+    completions: Completions
+    drain: Drain
+    health: Health
+    sessions: Sessions
+    timing: Timing
+    max_body_bytes: int
+
+
+def get_state(request: Request) -> State:
+    """The objects of this gateway."""
+    return cast("State", request.scope["state"])
+
+
+def get_user(_request: Request) -> UserId:
+    """Who asks: with ``API_AUTH=local`` everyone is one user, and any token is ignored."""
+    return LOCAL_USER
+
+
+StateDep = Annotated[State, Depends(get_state)]
+UserDep = Annotated[UserId, Depends(get_user)]
+
+
+def add_headers(request: Request, headers: Mapping[str, str]) -> None:
+    """Let the answer carry ``headers``, whether it becomes a success or an error."""
+    request.scope[ANSWER_HEADERS].extend(
+        (name.lower().encode(), value.encode()) for name, value in headers.items()
+    )
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        PayloadTooLarge: it is, or says that it is, longer than ``limit``.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(int(declared), limit)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise _too_large(len(body), limit)
+    return bytes(body)
+
+
+def _too_large(size: int, limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body has at least {size} bytes; the limit is {limit}.")

@@ -1,0 +1,86 @@
+"""The only map from errors to HTTP."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from services.api.failures import body_of, error_body
+from shared import errors
+from shared.errors import ChatError
+
+STATUS: Final[dict[type[ChatError], int]] = {
+    errors.InvalidRequest: 400,
+    errors.PayloadTooLarge: 413,
+    errors.ModelNotFound: 404,
+    errors.SessionNotFound: 404,
+    errors.SessionBusy: 409,
+    errors.Cancelled: 409,
+    errors.QueueFull: 429,
+    errors.WorkerLost: 502,
+    errors.EngineError: 502,
+    errors.EngineUnavailable: 503,
+    errors.EngineBusy: 503,
+    errors.EngineTimeout: 504,
+    errors.DeadlineExceeded: 504,
+    errors.NoWorker: 503,
+    errors.BrokerUnavailable: 503,
+    errors.HistoryUnavailable: 503,
+    errors.HistoryBacklog: 503,
+    errors.ServerShutdown: 503,
+    ChatError: 500,
+}
+_RETRY_AFTER: Final[dict[type[ChatError], int]] = {errors.QueueFull: 2, errors.EngineBusy: 2}
+_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+
+
+def status_of(error: ChatError) -> int:
+    """HTTP status of the nearest class listed in ``STATUS``."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` with the one body."""
+    app.add_exception_handler(ChatError, _chat_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _query_error)
+
+
+def _answer(body: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+    return Response(
+        orjson.dumps(body), status_code=status, headers=headers, media_type="application/json"
+    )
+
+
+async def _chat_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ChatError)
+    headers = {}
+    if type(error) in _RETRY_AFTER:
+        headers["Retry-After"] = str(_RETRY_AFTER[type(error)])
+    if isinstance(error, errors.Cancelled):
+        # OpenAI's SDKs repeat a 409, and would start again what somebody has just stopped.
+        headers["x-should-retry"] = "false"
+    return _answer(body_of(error), status_of(error), headers)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
+    code = _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
+    body = error_body(f"{HTTPStatus(status).phrase}.", kind, None, code)
+    return _answer(body, status, dict(error.headers or {}))
+
+
+async def _query_error(_request: Request, error: Exception) -> Response:
+    # Of a path or a query: bodies are read by ``parsing``.
+    assert isinstance(error, RequestValidationError)
+    problem = error.errors()[0]
+    param = str(problem["loc"][-1])
+    body = error_body(
+        f"{param}: {problem['msg']}", "invalid_request_error", param, errors.InvalidRequest.code
+    )
+    return _answer(body, 400, {})

@@ -1,0 +1,36 @@
+"""How a failure reads, over HTTP and inside a stream: pure, and without any status."""
+
+from typing import Any, Final
+
+from shared.errors import (
+    Cancelled,
+    ChatError,
+    InvalidRequest,
+    ModelNotFound,
+    QueueFull,
+    SessionBusy,
+    SessionNotFound,
+)
+
+_CLIENT: Final = (InvalidRequest, ModelNotFound, SessionNotFound, SessionBusy, Cancelled)
+
+
+def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """The one error body, all four keys."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def body_of(error: ChatError) -> dict[str, Any]:
+    """The error body of a failure."""
+    return error_body(error.message, _type_of(error), error.param, error.code)
+
+
+def internal_error_body() -> dict[str, Any]:
+    """The body for what should not happen: says nothing of the inside."""
+    return error_body("Something went wrong in the gateway.", "server_error", None, ChatError.code)
+
+
+def _type_of(error: ChatError) -> str:
+    if isinstance(error, QueueFull):
+        return "rate_limit_error"
+    return "invalid_request_error" if isinstance(error, _CLIENT) else "server_error"

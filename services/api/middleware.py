@@ -1,0 +1,88 @@
+"""Pure ASGI around all routes: it touches the first message of an answer and nothing else."""
+
+import re
+import time
+from typing import Final
+
+import orjson
+import structlog
+import uuid_utils
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from services.api.failures import internal_error_body
+from services.api.scope_keys import ANSWER_HEADERS, REQUEST_ID
+
+log = structlog.stdlib.get_logger(__name__)
+
+_SANE: Final = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_UNLOGGED: Final = frozenset({"/healthz", "/readyz"})
+
+
+class RequestContext:
+    """Names each request, forgives a trailing slash, and keeps exceptions from the client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        extra: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
+        scope[REQUEST_ID] = request_id.decode()
+        scope[ANSWER_HEADERS] = extra
+        _drop_trailing_slash(scope)
+        began, status = time.perf_counter(), 0
+
+        async def send_first(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *extra]
+            await send(message)
+
+        with bound_contextvars(request_id=scope[REQUEST_ID]):
+            try:
+                await self._app(scope, receive, send_first)
+            except ClientDisconnect:
+                log.info("client_gone", during="body")
+            except Exception:
+                log.exception("unhandled_error", path=scope["path"])
+                if status == 0:
+                    await _send_internal_error(send_first)
+            if scope["path"] not in _UNLOGGED:
+                log.info(
+                    "http_request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round((time.perf_counter() - began) * 1000, 1),
+                )
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE.fullmatch(value):
+            return bytes(value)
+    return f"req_{uuid_utils.uuid7().hex}".encode()
+
+
+def _drop_trailing_slash(scope: Scope) -> None:
+    # A redirect would lose the body of a POST in many clients.
+    path = scope["path"]
+    if len(path) > 1 and path.endswith("/"):
+        scope["path"] = path.rstrip("/") or "/"
+
+
+async def _send_internal_error(send: Send) -> None:
+    body = orjson.dumps(internal_error_body())
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,31 @@
+"""The OpenAPI document: routes that parse their own body name its schema here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from services.api.schemas.chat import ChatCompletionRequest
+from services.api.schemas.sessions import CreateSessionRequest, UpdateSessionRequest
+
+_BODIES: Sequence[type[BaseModel]] = (
+    ChatCompletionRequest,
+    CreateSessionRequest,
+    UpdateSessionRequest,
+)
+_TEMPLATE = "#/components/schemas/{model}"
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document with the schemas of the request bodies."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        _, bodies = models_json_schema(
+            [(model, "validation") for model in _BODIES], ref_template=_TEMPLATE
+        )
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+        app.openapi_schema = schema
+    return app.openapi_schema

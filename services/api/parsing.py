@@ -1,0 +1,89 @@
+"""From the bytes of a body to a checked model: pure, and it never echoes what it was given."""
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import InvalidRequest
+
+_DEPTH: Final = 64
+"""Serialisers further on give up at about 250; nobody nests a request half as deep as this."""
+_MODEL = TypeVar("_MODEL", bound=BaseModel)
+
+
+def parse_body(body: bytes, model: type[_MODEL]) -> _MODEL:
+    """Read a JSON object as ``model``.
+
+    Raises:
+        InvalidRequest: not JSON, too deep, NUL in a string, or not of this shape; ``param`` says
+            where.
+    """
+    try:
+        # orjson refuses lone surrogates and bytes that are not UTF-8, which no store takes either.
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        message = f"The body is not valid JSON: {error.msg} (at character {error.pos})."
+        raise InvalidRequest(message) from error
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if body.count(b"[") + body.count(b"{") > _DEPTH or b"\\u0000" in body:
+        _inspect(value)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(error, value) from error
+
+
+def _inspect(root: object) -> None:
+    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(root, ())]
+    while waiting:
+        value, path = waiting.pop()
+        if len(path) > _DEPTH:
+            message = f"The body nests more than {_DEPTH} levels deep."
+            raise InvalidRequest(message)
+        if isinstance(value, str):
+            _refuse_nul(value, path)
+        elif isinstance(value, list):
+            waiting.extend((item, (*path, index)) for index, item in enumerate(value))
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                _refuse_nul(key, path)
+                waiting.append((item, (*path, key)))
+
+
+def _refuse_nul(text: str, path: Sequence[str | int]) -> None:
+    if "\0" in text:
+        where = _dotted(path) or None
+        raise InvalidRequest("Text must not hold the character U+0000.", param=where)
+
+
+def _invalid(error: ValidationError, value: object) -> InvalidRequest:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = _dotted(_real_path(problem["loc"], value))
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        reason = "this field is required"
+    message = f"{where}: {reason}" if where else reason
+    return InvalidRequest(message, param=where or None)
+
+
+def _real_path(loc: Sequence[str | int], value: object) -> list[str | int]:
+    """Without the names that pydantic gives to the branches of a union."""
+    path: list[str | int] = []
+    for position, item in enumerate(loc):
+        last = position == len(loc) - 1
+        if isinstance(value, dict) and (item in value or last):
+            path.append(item)
+            value = value.get(item)
+        elif isinstance(value, list) and isinstance(item, int):
+            path.append(item)
+            value = value[item] if item < len(value) else None
+    return path
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    # A path may hold keys of the client's making: keep it short and printable.
+    text = ".".join(str(item) for item in path)[:200]
+    return "".join(character if character.isprintable() else "?" for character in text)

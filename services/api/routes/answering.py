@@ -1,0 +1,76 @@
+"""The part that streamed and whole answers share: admission against a client that may go."""
+
+import structlog
+from fastapi import Response
+from starlette.types import Receive, Scope, Send
+
+from services.api.background import Background
+from services.api.completions import Completions, Encode
+from services.api.orders import Order
+from services.api.routes.client_watch import ClientWatch
+from services.api.running import Running
+from services.api.scope_keys import ANSWER_HEADERS
+from shared.errors import ChatError
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Answer(Response):
+    """Runs a completion inside the response, so that it can watch the connection itself.
+
+    A ``Response`` that calls ``send`` by itself passes through no body-wrapping layer.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        completions: Completions,
+        background: Background,
+        encode: Encode | None,
+    ) -> None:
+        super().__init__()
+        self._order = order
+        self._completions = completions
+        self._work = background
+        self._encode = encode
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; raises a ``ChatError`` as long as nothing has been sent."""
+        async with ClientWatch(receive) as client:
+            running = await self._start(client)
+            if running is None:
+                return
+            client.call_when_gone(running.wake)
+            try:
+                await self.answer(running, client, send)
+            except ChatError:
+                if running.begun:
+                    # OpenAI's SDKs repeat a 5xx, and would run the same again.
+                    scope[ANSWER_HEADERS].append((b"x-should-retry", b"false"))
+                raise
+            finally:
+                running.abandon()
+
+    async def answer(self, running: Running, client: ClientWatch, send: Send) -> None:
+        """Send the answer."""
+        raise NotImplementedError
+
+    async def _start(self, client: ClientWatch) -> Running | None:
+        # Never cancelled halfway: between its two durable facts somebody owes an end.
+        starting = self._work.spawn(
+            self._completions.start(self._order, self._encode), "start-completion"
+        )
+        if await client.first(starting):
+            return starting.result()
+        log.info("client_gone", completion_id=self._order.completion_id, during="admission")
+
+        async def abandon() -> None:
+            try:
+                running = await starting
+            except ChatError:
+                return
+            running.abandon()
+
+        self._work.spawn(abandon(), "abandon-starting")
+        return None

@@ -1,0 +1,30 @@
+"""``GET /v1/models`` and ``/v1/models/{id}``."""
+
+from fastapi import APIRouter
+
+from services.api.deps import StateDep
+from services.api.schemas.errors import ErrorBody
+from services.api.schemas.models import ModelBody, ModelList
+from services.api.translation import to_model_body
+from shared.errors import ModelNotFound
+
+router = APIRouter()
+
+
+@router.get("/v1/models", summary="List the models that live workers offer")
+async def list_models(state: StateDep) -> ModelList:
+    """Each model once, however many workers serve it."""
+    return ModelList(data=[to_model_body(offer) for offer in state["catalog"].models()])
+
+
+@router.get(
+    "/v1/models/{model_id:path}",
+    summary="Read one model",
+    responses={404: {"model": ErrorBody}},
+)
+async def get_model(model_id: str, state: StateDep) -> ModelBody:
+    """A model by its name, with or without ``:latest``; names may hold slashes."""
+    offer = state["catalog"].find(model_id)
+    if offer is None:
+        raise ModelNotFound("This model does not exist.", param="model")
+    return to_model_body(offer)

@@ -1,0 +1,8 @@
+"""Where middleware and routes meet in an ASGI scope."""
+
+from typing import Final
+
+REQUEST_ID: Final = "parley.request_id"
+"""The name of the request, as its answer and the log carry it."""
+ANSWER_HEADERS: Final = "parley.answer_headers"
+"""A list of headers that the answer carries, be it a success or an error."""

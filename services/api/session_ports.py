@@ -1,0 +1,99 @@
+"""What sessions need from the world: where they stand, and where they are kept."""
+
+from typing import NamedTuple, Protocol
+
+from shared.contracts.history import (
+    CreateSession,
+    DeleteSession,
+    GetSession,
+    HistoryHealth,
+    ListSessions,
+    Session,
+    SessionDetail,
+    SessionHead,
+    SessionHeadQuery,
+    SessionPage,
+    UpdateSession,
+)
+from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.wire import WireModel
+
+
+class Held(NamedTuple):
+    """A value and the revision that a change of it must name."""
+
+    state: "TurnState"
+    revision: int
+
+
+class TurnState(WireModel):
+    """The turn of a session, as all gateways see it."""
+
+    user_id: UserId
+    running: CompletionId | None = None
+    """The completion that holds the session; absent when it is idle."""
+    last: CompletionId | None = None
+    """The last one that ended and left something."""
+    head: SessionHead | None = None
+    """The branch's end after ``last``: places the next turn while MongoDB is away."""
+
+
+class Turns(Protocol):
+    """One entry per session; changes name the revision they have seen."""
+
+    async def get(self, session_id: SessionId) -> Held | None:
+        """The entry, or ``None`` if nothing ran in this session for 24 hours.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        ...
+
+    async def set(
+        self, session_id: SessionId, state: TurnState, revision: int | None
+    ) -> int | None:
+        """Replace the entry of ``revision`` (``None``: there is none); ``None`` if it has changed.
+
+        A running entry lives 15 s, an idle one 24 hours.
+
+        Raises:
+            BrokerUnavailable: not set, or set without our hearing of it.
+        """
+        ...
+
+
+class History(Protocol):
+    """Sessions and their messages.
+
+    Raises (every call):
+        SessionNotFound: there is none of this user's with this id.
+        HistoryUnavailable: nobody answers, or its database is away.
+    """
+
+    async def list_sessions(self, query: ListSessions) -> SessionPage:
+        """A page of sessions."""
+        ...
+
+    async def create_session(self, command: CreateSession) -> Session:
+        """A new session."""
+        ...
+
+    async def get_session(self, query: GetSession) -> SessionDetail:
+        """A session and a page of its messages."""
+        ...
+
+    async def update_session(self, command: UpdateSession) -> Session:
+        """A session with another title."""
+        ...
+
+    async def delete_session(self, command: DeleteSession) -> None:
+        """Remove it from sight."""
+        ...
+
+    async def session_head(self, query: SessionHeadQuery) -> SessionHead:
+        """Where the next turn goes."""
+        ...
+
+    async def health(self) -> HistoryHealth:
+        """How it is."""
+        ...

@@ -1,0 +1,104 @@
+"""Settings of the gateway: ``API_*``, and the deadlines and addresses it shares with others."""
+
+import ipaddress
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.durations import Duration
+from shared.settings import DeadlineSettings, NatsSettings
+
+MIB = 2**20
+
+
+def _comma_separated(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+class ApiSettings(BaseSettings):
+    """How the gateway listens, and how patient it is."""
+
+    model_config = SettingsConfigDict(env_prefix="API_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free one.")
+    auth: Literal["local", "open", "required"] = Field(
+        default="local", description="local: everyone is user `local`, on a loopback address only."
+    )
+    max_body_bytes: int = Field(default=6 * MIB, ge=1024)
+    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        default_factory=list, description="Origins of other web pages, by commas."
+    )
+    header_hold: Duration = Field(
+        default=timedelta(seconds=5),
+        description="How long a stream's headers wait for its first content: until then a "
+        "failure is an HTTP status.",
+    )
+    ping_interval: Duration = Field(
+        default=timedelta(seconds=10), gt=timedelta(0), description="Comment lines in quiet time."
+    )
+    silence: Duration = Field(
+        default=timedelta(seconds=6),
+        gt=timedelta(0),
+        description="Without a frame for so long, the broker is asked how the completion stands.",
+    )
+    send_timeout: Duration = Field(
+        default=timedelta(seconds=60), description="A client that takes no byte for so long is cut."
+    )
+    mailbox_bytes: int = Field(
+        default=MIB, ge=64 * 1024, description="What a slow client's stream may hold in memory."
+    )
+    cancel_patience: Duration = Field(
+        default=timedelta(seconds=60), description="How long a cancel is retried on broker trouble."
+    )
+    catalog_age: Duration = Field(
+        default=timedelta(seconds=12), description="A worker silent for so long is gone."
+    )
+    drain_timeout: Duration = Field(
+        default=timedelta(seconds=30), description="What running answers get on SIGTERM."
+    )
+    startup_timeout: Duration = Field(
+        default=timedelta(seconds=10), description="How long to wait for the broker at start."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("auth")
+    @classmethod
+    def _auth_is_available(cls, value: str) -> str:
+        if value != "local":
+            message = f"API_AUTH={value} is not available yet; use API_AUTH=local"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _local_means_loopback(self) -> Self:
+        if self.auth == "local" and not _is_loopback(self.host):
+            message = (
+                f"API_AUTH=local lets everyone in, so API_HOST must be a loopback address such as "
+                f"127.0.0.1, not {self.host}"
+            )
+            raise ValueError(message)
+        return self
+
+
+class Settings(BaseSettings):
+    """Everything that the gateway reads from the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    nats: NatsSettings = Field(default_factory=NatsSettings)
+    deadlines: DeadlineSettings = Field(default_factory=DeadlineSettings)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

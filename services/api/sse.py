@@ -1,0 +1,113 @@
+"""Server-sent events of a plain OpenAI stream: only ``data:`` and comment lines, as bytes.
+
+OpenAI's Python client stumbles over ``id:``, ``event:`` and ``retry:`` lines beside pings
+(``api_facts.md`` 4.3), so there are none.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from services.api.steps import Missing
+from shared.contracts.chat import FinishReason, ToolCall, Usage
+from shared.contracts.ids import CompletionId
+
+DONE: Final = b"data: [DONE]\n\n"
+PING: Final = b": ping\n\n"
+
+
+def event(payload: Mapping[str, Any]) -> bytes:
+    """One event with a JSON payload."""
+    return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """Token counts in both spellings; ``estimated`` only where they are."""
+    body: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "promptTokens": usage.prompt_tokens,
+        "completionTokens": usage.completion_tokens,
+        "totalTokens": usage.total_tokens,
+    }
+    if usage.estimated:
+        body["estimated"] = True
+    return body
+
+
+def tool_call_bodies(calls: Sequence[ToolCall], *, indexed: bool) -> list[dict[str, Any]]:
+    """Tool calls as OpenAI has them; in a delta each carries its ``index``."""
+    bodies = []
+    for index, call in enumerate(calls):
+        body: dict[str, Any] = {"index": index} if indexed else {}
+        body |= {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.function.name, "arguments": call.function.arguments},
+        }
+        bodies.append(body)
+    return bodies
+
+
+class ChunkEncoder:
+    """The chunks that the gateway itself adds to a stream, in the shape of the worker's."""
+
+    def __init__(
+        self, completion_id: CompletionId, model: str, created_at: datetime, *, include_usage: bool
+    ) -> None:
+        self._envelope: dict[str, Any] = {
+            "id": completion_id,
+            "object": "chat.completion.chunk",
+            "created": int(created_at.timestamp()),
+            "model": model,
+        }
+        self._include_usage = include_usage
+
+    def missing(self, missing: Missing) -> bytes:
+        """What frames have lost, as one ordinary delta."""
+        delta: dict[str, Any] = {}
+        if missing.opening:
+            delta["role"] = "assistant"
+        if missing.text or (missing.opening and not missing.tool_calls):
+            delta["content"] = missing.text
+        if missing.thinking:
+            delta["reasoning_content"] = missing.thinking
+        if missing.tool_calls:
+            delta["tool_calls"] = tool_call_bodies(missing.tool_calls, indexed=True)
+        return self._chunk(delta, None)
+
+    def end(self, finish_reason: FinishReason, usage: Usage | None) -> bytes:
+        """Finish chunk, usage and ``[DONE]``.
+
+        Usage stands in the finish chunk, or in a chunk of its own for a client that asked for
+        that: clients that add up what they see must not find it twice.
+        """
+        counted = usage_body(usage) if usage is not None else None
+        if not self._include_usage:
+            finish = self._chunk({}, finish_reason, {"usage": counted} if counted else {})
+            return finish + DONE
+        last = event({**self._envelope, "choices": [], "usage": counted}) if counted else b""
+        return self._chunk({}, finish_reason) + last + DONE
+
+    def _chunk(
+        self,
+        delta: Mapping[str, Any],
+        finish_reason: FinishReason | None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "finish_reason": finish_reason,
+            "finishReason": finish_reason,
+        }
+        usage = {"usage": None} if self._include_usage else {}
+        return event({**self._envelope, "choices": [choice], **usage, **(extra or {})})
+
+
+def error_event(body: Mapping[str, Any]) -> bytes:
+    """A failure inside a stream, and its end: both OpenAI SDKs take a cut for success."""
+    return event(body) + DONE

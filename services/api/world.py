@@ -1,0 +1,142 @@
+"""Everything outside that the use cases talk to: over NATS in earnest, fakes in tests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from services.api.adapters.nats_backlog import NatsBacklog
+from services.api.adapters.nats_catalog import NatsCatalogFeed
+from services.api.adapters.nats_connection import NatsConnection
+from services.api.adapters.nats_history import NatsHistory
+from services.api.adapters.nats_inbox import NatsInbox
+from services.api.adapters.nats_journal import (
+    NatsFrameLog,
+    NatsJournal,
+    NatsQueue,
+    NatsTombstones,
+)
+from services.api.adapters.nats_turns import NatsTurns
+from services.api.adapters.nats_workers import NatsWorkers
+from services.api.background import Background
+from services.api.catalog import Catalog
+from services.api.ports import (
+    Backlog,
+    Broker,
+    Clock,
+    FrameLog,
+    Journal,
+    KnownModels,
+    Mailboxes,
+    Queue,
+    Tombstones,
+    Workers,
+)
+from services.api.session_ports import History, Turns
+from services.api.settings import Settings
+from shared.clock import utc_now
+from shared.errors import BrokerUnavailable
+from shared.messaging.connection import build_broker
+from shared.messaging.jetstream import JetStream
+
+log = structlog.stdlib.get_logger(__name__)
+
+_AFTER_DEADLINES: Final = 60.0
+_LAST_WORDS: Final = 3.0
+"""Seconds for cancels and ends that are on their way at the stop."""
+
+
+class LoopClock:
+    """The event loop's time, which its timers use too."""
+
+    def __init__(self) -> None:
+        # Looked up once: it is asked several times per token.
+        self.monotonic = asyncio.get_running_loop().time
+
+    def now(self) -> datetime:
+        """Wall-clock time in UTC."""
+        return utc_now()
+
+
+@dataclass(frozen=True)
+class World:
+    """The ports."""
+
+    background: Background
+    backlog: Backlog
+    broker: Broker
+    catalog: Catalog
+    clock: Clock
+    frames: FrameLog
+    history: History
+    journal: Journal
+    known_models: KnownModels
+    mailboxes: Mailboxes
+    queue: Queue
+    tombstones: Tombstones
+    turns: Turns
+    workers: Workers
+
+
+OpenWorld = Callable[[Settings], AbstractAsyncContextManager[World]]
+
+
+@asynccontextmanager
+async def nats_world(settings: Settings) -> AsyncGenerator[World]:
+    """Connect, prove the inbox, listen to the catalog; closes what it opened.
+
+    Raises:
+        BrokerUnavailable: no broker within the start-up timeout.
+    """
+    broker = build_broker(settings.nats, name="parley-api", inbox_prefix="_INBOX_api")
+    try:
+        async with asyncio.timeout(settings.api.startup_timeout.total_seconds()):
+            client = await broker.connect()
+    except (TimeoutError, OSError) as error:
+        message = f"No NATS server answers at {settings.nats.url}."
+        raise BrokerUnavailable(message) from error
+    timeout = settings.nats.request_timeout.total_seconds()
+    jetstream = JetStream(client, timeout=timeout)
+    background, clock = Background(), LoopClock()
+    catalog = Catalog(clock, age=settings.api.catalog_age.total_seconds())
+    feed = NatsCatalogFeed(client, jetstream, catalog)
+    inbox = NatsInbox(client)
+    backlog = NatsBacklog(jetstream)
+    connection = NatsConnection(client, inbox, on_connected=[feed.refresh])
+    deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
+    watches: list[asyncio.Task[None]] = []
+    try:
+        await feed.open()
+        await connection.begin()
+        watches = [
+            asyncio.create_task(connection.watch(), name="watch-connection"),
+            asyncio.create_task(backlog.watch(), name="watch-backlog"),
+        ]
+        yield World(
+            background=background,
+            backlog=backlog,
+            broker=connection,
+            catalog=catalog,
+            clock=clock,
+            frames=NatsFrameLog(jetstream, inbox.gateway_id),
+            history=NatsHistory(client, timeout=timeout),
+            journal=NatsJournal(jetstream),
+            known_models=feed,
+            mailboxes=inbox,
+            queue=NatsQueue(jetstream),
+            tombstones=NatsTombstones(jetstream, ttl=deadlines.total_seconds() + _AFTER_DEADLINES),
+            turns=NatsTurns(jetstream),
+            workers=NatsWorkers(client),
+        )
+    finally:
+        await background.aclose(_LAST_WORDS)
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        await inbox.close()
+        await feed.close()
+        await broker.stop()

@@ -1,0 +1,87 @@
+"""A gateway on a real port, in the test's own event loop."""
+
+import asyncio
+import socket
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import httpx
+import uvicorn
+
+from services.api.app import create_app
+from services.api.draining import Drain
+from services.api.server import GatewayServer
+from services.api.settings import ApiSettings, Settings
+from services.api.world import OpenWorld, nats_world
+from shared.settings import DeadlineSettings, NatsSettings
+from tests.support.waiting import eventually
+
+
+def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
+    """Settings with the patience of a test."""
+    deadlines = {
+        name: api.pop(name) for name in ("waiting_deadline", "generating_deadline") if name in api
+    }
+    defaults: dict[str, object] = {
+        "silence": timedelta(milliseconds=500),
+        "header_hold": timedelta(seconds=5),
+        "startup_timeout": timedelta(seconds=5),
+        "cancel_patience": timedelta(seconds=5),
+        "drain_timeout": timedelta(seconds=5),
+    }
+    return Settings(
+        api=ApiSettings.model_validate({**defaults, **api}),
+        nats=NatsSettings(url=url, request_timeout=timedelta(seconds=1)),
+        deadlines=DeadlineSettings.model_validate(deadlines),
+    )
+
+
+class RunningGateway:
+    """``async with RunningGateway(settings) as gateway: gateway.http.get("/v1/models")``."""
+
+    def __init__(self, settings: Settings, *, open_world: OpenWorld = nats_world) -> None:
+        self.drain = Drain()
+        self._settings = settings
+        self._app = create_app(settings, drain=self.drain, open_world=open_world)
+        self._listener = socket.socket()
+        self._task: asyncio.Task[None] | None = None
+        self.http = httpx.AsyncClient()
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._listener.bind(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        config = uvicorn.Config(
+            self._app,
+            port=port,
+            http="httptools",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        patience = self._settings.api.drain_timeout.total_seconds()
+        self.server = GatewayServer(config, self.drain, patience=patience)
+        self._task = asyncio.create_task(self.server.serve(sockets=[self._listener]))
+        await eventually(lambda: self.server.started)
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=20)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.http.aclose()
+        assert self._task is not None
+        self.server.should_exit = True
+        await asyncio.wait_for(self._task, 20)
+
+    async def stopped(self) -> None:
+        """Return once it has stopped by itself."""
+        assert self._task is not None
+        await asyncio.wait_for(asyncio.shield(self._task), 20)

@@ -1,0 +1,146 @@
+"""History in memory: behind the port in unit tests, behind NATS in integration tests."""
+# ruff: noqa: D102 - the ports say what these do
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.contracts import history as contract
+from shared.contracts.chat import Failure
+from shared.contracts.history import (
+    CreateSession,
+    DeleteSession,
+    GetSession,
+    HistoryHealth,
+    ListSessions,
+    Reply,
+    Session,
+    SessionDetail,
+    SessionHead,
+    SessionHeadQuery,
+    SessionPage,
+    SessionReply,
+    StoredMessage,
+    UpdateSession,
+)
+from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.wire import WireModel
+from shared.errors import ChatError, HistoryUnavailable, SessionNotFound
+from shared.messaging.subscriptions import ProvenSubscription
+
+NOON = datetime(2025, 1, 27, 10, 0, 0, tzinfo=UTC)
+
+
+class FakeHistory:
+    """Sessions with the messages and heads that a test gives them."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[SessionId, tuple[UserId, Session]] = {}
+        self.messages: dict[SessionId, list[StoredMessage]] = {}
+        self.heads: dict[SessionId, SessionHead] = {}
+        self.away = False
+        self.waited_for: list[CompletionId | None] = []
+
+    async def list_sessions(self, query: ListSessions) -> SessionPage:
+        self._must_be_there()
+        mine = [s for user, s in self.sessions.values() if user == query.user_id]
+        start = int(query.cursor or 0)
+        end = start + query.limit
+        return SessionPage(
+            sessions=mine[start:end], next_cursor=str(end) if end < len(mine) else None
+        )
+
+    async def create_session(self, command: CreateSession) -> Session:
+        self._must_be_there()
+        session = Session(
+            id=command.session_id,
+            title=command.title or contract.DEFAULT_TITLE,
+            created_at=NOON,
+            updated_at=NOON,
+            message_count=0,
+            model=command.model,
+        )
+        self.sessions[session.id] = (command.user_id, session)
+        return session
+
+    async def get_session(self, query: GetSession) -> SessionDetail:
+        self.waited_for.append(query.after_completion)
+        session = self._find(query.user_id, query.session_id)
+        before = query.before_depth or 10**9
+        shown = [m for m in self.messages.get(session.id, []) if m.depth < before]
+        page = shown[-query.limit :]
+        more = page[0].depth if len(shown) > len(page) else None
+        return SessionDetail(session=session, messages=page, next_before_depth=more)
+
+    async def update_session(self, command: UpdateSession) -> Session:
+        session = self._find(command.user_id, command.session_id)
+        renamed = session.model_copy(update={"title": command.title})
+        self.sessions[session.id] = (command.user_id, renamed)
+        return renamed
+
+    async def delete_session(self, command: DeleteSession) -> None:
+        del self.sessions[self._find(command.user_id, command.session_id).id]
+
+    async def session_head(self, query: SessionHeadQuery) -> SessionHead:
+        self.waited_for.append(query.after_completion)
+        session = self._find(query.user_id, query.session_id)
+        return self.heads.get(session.id, SessionHead())
+
+    async def health(self) -> HistoryHealth:
+        self._must_be_there()
+        return HistoryHealth(database_ok=True, database_latency_ms=0.5, backlog=0)
+
+    def _must_be_there(self) -> None:
+        if self.away:
+            raise HistoryUnavailable("history is away")
+
+    def _find(self, user_id: UserId, session_id: SessionId) -> Session:
+        self._must_be_there()
+        owner, session = self.sessions.get(session_id, (None, None))
+        if session is None or owner != user_id:
+            raise SessionNotFound("This session does not exist.")
+        return session
+
+
+@asynccontextmanager
+async def history_service(client: Client, history: FakeHistory) -> AsyncGenerator[None]:
+    """Answers ``chat.history.*`` from ``history``."""
+
+    async def created(data: bytes) -> SessionReply:
+        return SessionReply(session=await history.create_session(CreateSession.from_bytes(data)))
+
+    async def updated(data: bytes) -> SessionReply:
+        return SessionReply(session=await history.update_session(UpdateSession.from_bytes(data)))
+
+    async def deleted(data: bytes) -> Reply:
+        await history.delete_session(DeleteSession.from_bytes(data))
+        return Reply()
+
+    operations: dict[str, Callable[[bytes], Awaitable[WireModel]]] = {
+        contract.LIST_SESSIONS: lambda data: history.list_sessions(ListSessions.from_bytes(data)),
+        contract.GET_SESSION: lambda data: history.get_session(GetSession.from_bytes(data)),
+        contract.SESSION_HEAD: lambda data: history.session_head(SessionHeadQuery.from_bytes(data)),
+        contract.HEALTH: lambda _data: history.health(),
+        contract.CREATE_SESSION: created,
+        contract.UPDATE_SESSION: updated,
+        contract.DELETE_SESSION: deleted,
+    }
+
+    async def answer(message: Msg) -> None:
+        try:
+            reply = await operations[message.subject.rsplit(".", 1)[1]](message.data)
+        except ChatError as error:
+            reply = Reply(error=Failure(code=error.code, message=error.message))
+        await client.publish(message.reply, reply.to_bytes())
+
+    subscription = ProvenSubscription(
+        client, "chat.history.*", answer, probe_subject="chat.history.probe"
+    )
+    await subscription.open()
+    try:
+        yield
+    finally:
+        await subscription.close()

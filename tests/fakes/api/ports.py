@@ -1,0 +1,208 @@
+"""The gateway's ports in memory."""
+# ruff: noqa: D101, D102 - the ports say what these do
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
+
+from services.api.mailbox import Mailbox
+from services.api.ports import Alarm, Heard, Service
+from services.api.session_ports import Held, TurnState
+from shared.contracts.completions import RunCompletion
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
+from shared.contracts.frames import Frame
+from shared.contracts.ids import CompletionId, SessionId
+from shared.errors import BrokerUnavailable, HistoryBacklog, QueueFull
+from tests.fakes.api.history import NOON
+
+
+class FakeClock:
+    """The loop's time for deadlines, noon for people."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def now(self) -> datetime:
+        return NOON
+
+
+class SetClock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def now(self) -> datetime:
+        return NOON
+
+
+class FakeBroker:
+    def __init__(self) -> None:
+        self.connected = True
+        self.max_payload = 8 * 2**20
+
+    def ready(self) -> bool:
+        return self.connected
+
+    async def ping(self) -> float:
+        if not self.connected:
+            raise BrokerUnavailable("away")
+        return 0.001
+
+
+class FakeWorkers:
+    def __init__(self) -> None:
+        self.service = Service.SERVED
+        self.heard = Heard.YES
+        self.cancelled: list[CompletionId] = []
+
+    async def probe(self, model: str) -> Service:
+        return self.service
+
+    async def cancel(self, completion_id: CompletionId) -> Heard:
+        self.cancelled.append(completion_id)
+        return self.heard
+
+
+class FakeKnownModels:
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    async def seen(self, model: str) -> bool:
+        return model in self.names
+
+
+class FakeBacklog:
+    def __init__(self) -> None:
+        self.full = False
+
+    def too_long(self) -> bool:
+        return self.full
+
+
+class FakeJournal:
+    """First writer wins."""
+
+    def __init__(self) -> None:
+        self.accepted: list[CompletionAccepted] = []
+        self.ends: dict[CompletionId, CompletionCompleted] = {}
+        self.full = False
+        self.away = False
+
+    async def accept(self, event: CompletionAccepted) -> None:
+        self._must_be_there()
+        if self.full:
+            raise HistoryBacklog("full")
+        self.accepted.append(event)
+
+    async def complete(self, event: CompletionCompleted) -> None:
+        self._must_be_there()
+        self.ends.setdefault(event.completion_id, event)
+
+    async def completed(self, completion_id: CompletionId) -> CompletionCompleted | None:
+        self._must_be_there()
+        return self.ends.get(completion_id)
+
+    def _must_be_there(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("away")
+
+
+class FakeQueue:
+    """Hands each request to ``on_request`` at once."""
+
+    def __init__(self) -> None:
+        self.requests: dict[int, bytes] = {}
+        self.lanes: list[str] = []
+        self.full = False
+        self.away = False
+        self.on_request: Callable[[RunCompletion], None] = lambda _command: None
+        self._numbers = itertools.count(1)
+
+    async def enqueue(self, command: bytes, model: str, lane: str) -> int:
+        if self.full:
+            raise QueueFull("full")
+        if self.away:
+            raise BrokerUnavailable("away")
+        number = next(self._numbers)
+        self.requests[number] = command
+        self.lanes.append(lane)
+        self.on_request(RunCompletion.from_bytes(command))
+        return number
+
+    async def withdraw(self, number: int) -> bool:
+        return self.requests.pop(number, None) is not None
+
+
+class FakeTombstones:
+    def __init__(self) -> None:
+        self.marked: list[CompletionId] = []
+        self.failures = 0
+
+    async def put(self, completion_id: CompletionId) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise BrokerUnavailable("away")
+        self.marked.append(completion_id)
+
+
+class FakeFrameLog:
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.away = False
+        self.reads: list[int] = []
+
+    async def replay(
+        self, completion_id: CompletionId, start: int
+    ) -> AsyncGenerator[tuple[int, Frame]]:
+        self.reads.append(start)
+        if self.away:
+            raise BrokerUnavailable("away")
+        for position, frame in enumerate(self.frames, start=1):
+            if position >= start:
+                yield position, frame
+
+
+class FakeTurns:
+    def __init__(self) -> None:
+        self.entries: dict[SessionId, Held] = {}
+        self.away = False
+        self._revisions = itertools.count(1)
+
+    async def get(self, session_id: SessionId) -> Held | None:
+        self._must_be_there()
+        return self.entries.get(session_id)
+
+    async def set(
+        self, session_id: SessionId, state: TurnState, revision: int | None
+    ) -> int | None:
+        self._must_be_there()
+        held = self.entries.get(session_id)
+        if (held.revision if held is not None else None) != revision:
+            return None
+        self.entries[session_id] = Held(state, next(self._revisions))
+        return self.entries[session_id].revision
+
+    def _must_be_there(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("away")
+
+
+class FakeMailboxes:
+    def __init__(self) -> None:
+        self.boxes: dict[CompletionId, Mailbox] = {}
+        self.alarms: dict[CompletionId, Alarm] = {}
+
+    def reply_subject(self, completion_id: CompletionId) -> str:
+        return f"chat.chunks.fake.{completion_id}"
+
+    def register(self, completion_id: CompletionId, mailbox: Mailbox, alarm: Alarm) -> None:
+        self.boxes[completion_id] = mailbox
+        self.alarms[completion_id] = alarm
+
+    def remove(self, completion_id: CompletionId) -> None:
+        self.boxes.pop(completion_id, None)

@@ -1,0 +1,144 @@
+"""The gateway's ports in memory, and a worker that is a function."""
+# ruff: noqa: D102 - the ports say what these do
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.api.app import create_app
+from services.api.background import Background
+from services.api.catalog import Catalog
+from services.api.draining import Drain
+from services.api.settings import Settings
+from services.api.world import World
+from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolCall, Usage
+from shared.contracts.completions import RunCompletion
+from shared.contracts.events import CompletionCompleted
+from shared.contracts.frames import Frame, FrameKind
+from tests.fakes.api.gateway import quick_settings
+from tests.fakes.api.history import NOON, FakeHistory
+from tests.fakes.api.ports import (
+    FakeBacklog,
+    FakeBroker,
+    FakeClock,
+    FakeFrameLog,
+    FakeJournal,
+    FakeKnownModels,
+    FakeMailboxes,
+    FakeQueue,
+    FakeTombstones,
+    FakeTurns,
+    FakeWorkers,
+)
+from tests.fakes.api.worker import announcement, sse_event
+
+
+class FakeWorld:
+    """All ports, and what a worker does with a request: ``answer`` or a function of a test's."""
+
+    def __init__(self) -> None:
+        self.backlog = FakeBacklog()
+        self.background = Background()
+        self.broker = FakeBroker()
+        self.clock = FakeClock()
+        self.frames = FakeFrameLog()
+        self.history = FakeHistory()
+        self.journal = FakeJournal()
+        self.known_models = FakeKnownModels()
+        self.mailboxes = FakeMailboxes()
+        self.queue = FakeQueue()
+        self.tombstones = FakeTombstones()
+        self.turns = FakeTurns()
+        self.workers = FakeWorkers()
+        self.drain = Drain()
+        self.catalog = Catalog(self.clock, age=12)
+        self.headers: dict[str, str] = {}
+
+    def answer(
+        self,
+        *texts: str,
+        status: CompletionStatus = CompletionStatus.COMPLETED,
+        code: str | None = None,
+        message: str = "it failed",
+        tool_calls: list[ToolCall] | None = None,
+        thinking: str = "",
+        finish_reason: FinishReason | None = "stop",
+        usage: Usage | None = None,
+    ) -> None:
+        """Let every request be answered like this, at once."""
+
+        def serve(command: RunCompletion) -> None:
+            end = CompletionCompleted(
+                completion_id=command.completion_id,
+                user_id=command.user_id,
+                model=command.display_model,
+                status=status,
+                created_at=command.created_at,
+                completed_at=NOON,
+                text="".join(texts),
+                thinking=thinking,
+                tool_calls=tool_calls or [],
+                finish_reason=finish_reason if status is CompletionStatus.COMPLETED else None,
+                usage=usage,
+                events=len(texts),
+                error=Failure(code=code, message=message) if code else None,
+                place=command.place,
+            )
+            self.journal.ends.setdefault(command.completion_id, end)
+            box = self.mailboxes.boxes[command.completion_id]
+            length = 0
+            for index, text in enumerate(texts):
+                length += len(text)
+                body = sse_event(command, text)
+                box.put(Frame(FrameKind.TOKENS, 1, index, 1, index + 1, length, 0, body))
+            box.put(Frame(FrameKind.END, 1, len(texts), 0, 0, length, 0, end.to_bytes()))
+
+        self.queue.on_request = serve
+
+    @asynccontextmanager
+    async def open(self, _settings: Settings) -> AsyncGenerator[World]:
+        self.catalog.put(announcement())
+        yield World(
+            background=self.background,
+            backlog=self.backlog,
+            broker=self.broker,
+            catalog=self.catalog,
+            clock=self.clock,
+            frames=self.frames,
+            history=self.history,
+            journal=self.journal,
+            known_models=self.known_models,
+            mailboxes=self.mailboxes,
+            queue=self.queue,
+            tombstones=self.tombstones,
+            turns=self.turns,
+            workers=self.workers,
+        )
+        await self.background.aclose(1)
+
+
+@asynccontextmanager
+async def app_of(world: FakeWorld, settings: Settings) -> AsyncGenerator[ASGIApp]:
+    """The gateway over ``world``, started, as an ASGI application."""
+    app: FastAPI = create_app(settings, drain=world.drain, open_world=world.open)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"] = dict(state or {})
+            await app(scope, receive, send)
+
+        yield with_state
+
+
+@asynccontextmanager
+async def client_of(
+    world: FakeWorld, settings: Settings | None = None
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """An HTTP client of the gateway over ``world``, without a network."""
+    async with app_of(world, settings or quick_settings()) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield client

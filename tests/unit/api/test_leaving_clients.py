@@ -1,0 +1,275 @@
+"""Clients that leave, dawdle or are outlived, seen from the ASGI side."""
+# ruff: noqa: D102 - the names say it
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from services.api.ports import Heard
+from services.api.settings import Settings
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.completions import RunCompletion
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
+from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.history import CreateSession
+from shared.contracts.ids import UserId, new_session_id
+from tests.fakes.api.gateway import quick_settings
+from tests.fakes.api.history import NOON
+from tests.fakes.api.world import FakeWorld, app_of
+from tests.support.waiting import eventually
+
+
+class Visitor:
+    """One HTTP request whose connection the test holds."""
+
+    def __init__(self, **body: object) -> None:
+        full = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], **body}
+        self._body = json.dumps(full).encode()
+        self._asked = False
+        self.leave = asyncio.Event()
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.status = 0
+        self.got = b""
+        self.over = False
+
+    async def receive(self) -> Message:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await self.leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        await self.takes.wait()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return
+        self.got += message["body"]
+        self.over = not message.get("more_body", False)
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "raw_path": b"/v1/chat/completions",
+            "query_string": b"",
+            "headers": [],
+            "server": ("gateway", 80),
+            "scheme": "http",
+        }
+
+
+@asynccontextmanager
+async def visiting(
+    world: FakeWorld, visitor: Visitor, settings: Settings | None = None
+) -> AsyncGenerator[asyncio.Task[Any]]:
+    async with app_of(world, settings or quick_settings()) as app:
+        call = app(visitor.scope, visitor.receive, visitor.send)
+        yield asyncio.create_task(call)  # type: ignore[arg-type]
+
+
+def first_token(world: FakeWorld) -> Callable[[RunCompletion], None]:
+    def serve(command: RunCompletion) -> None:
+        body = b'data: {"choices":[]}\n\n'
+        frame = Frame(FrameKind.TOKENS, 1, 0, 1, 1, 1, 0, body)
+        world.mailboxes.boxes[command.completion_id].put(frame)
+
+    return serve
+
+
+def end_of(world: FakeWorld, status: CompletionStatus) -> None:
+    (command,) = [RunCompletion.from_bytes(data) for data in world.queue.requests.values()]
+    event = CompletionCompleted(
+        completion_id=command.completion_id,
+        user_id=command.user_id,
+        model="demo",
+        status=status,
+        created_at=NOON,
+        completed_at=NOON,
+        events=1,
+        place=command.place,
+    )
+    world.journal.ends[command.completion_id] = event
+    frame = Frame(FrameKind.END, 1, 1, 0, 0, 0, 0, event.to_bytes())
+    world.mailboxes.boxes[command.completion_id].put(frame)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+async def test_leaving_cancels_at_once(stream: bool, begun: bool) -> None:
+    world, visitor = FakeWorld(), Visitor(stream=stream)
+    if begun:
+        world.queue.on_request = first_token(world)
+    async with visiting(world, visitor) as answering:
+        await eventually(lambda: world.queue.requests)
+        visitor.leave.set()
+        await asyncio.wait_for(answering, 1)
+        await eventually(lambda: world.workers.cancelled)
+        assert world.tombstones.marked == world.workers.cancelled
+
+
+async def test_leaving_in_the_middle_of_the_body_asks_for_nothing() -> None:
+    world, visitor = FakeWorld(), Visitor()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async with app_of(world, quick_settings()) as app:
+        await app(visitor.scope, receive, visitor.send)
+    assert visitor.status == 0
+    assert world.journal.accepted == []
+
+
+async def test_a_request_that_nobody_runs_is_withdrawn_and_its_end_is_ours() -> None:
+    world, visitor = FakeWorld(), Visitor()
+    world.workers.heard = Heard.NOBODY
+    async with visiting(world, visitor) as answering:
+        await eventually(lambda: world.queue.requests)
+        visitor.leave.set()
+        await answering
+        await eventually(lambda: world.journal.ends)
+    (end,) = world.journal.ends.values()
+    assert end.status is CompletionStatus.CANCELLED
+    assert world.mailboxes.boxes == {}
+
+
+async def test_leaving_during_admission_cancels_what_was_admitted() -> None:
+    world, visitor = FakeWorld(), Visitor()
+    admission = asyncio.Event()
+    accept = world.journal.accept
+
+    async def slow(event: CompletionAccepted) -> None:
+        visitor.leave.set()
+        await admission.wait()
+        await accept(event)
+
+    world.journal.accept = slow  # type: ignore[method-assign]
+    async with visiting(world, visitor) as answering:
+        await asyncio.wait_for(answering, 1)
+        assert world.queue.requests == {}
+        admission.set()
+        await eventually(lambda: world.workers.cancelled)
+
+
+async def test_a_cancel_is_retried_while_the_broker_is_away() -> None:
+    world, visitor = FakeWorld(), Visitor()
+    world.tombstones.failures = 2
+    async with visiting(world, visitor) as answering:
+        await eventually(lambda: world.queue.requests)
+        visitor.leave.set()
+        await answering
+        await eventually(lambda: world.workers.cancelled)
+
+
+async def test_a_refused_turn_frees_its_session_at_once() -> None:
+    world = FakeWorld()
+    session_id = new_session_id()
+    await world.history.create_session(
+        CreateSession(user_id=UserId("local"), session_id=session_id)
+    )
+    world.queue.full = True
+    visitor = Visitor(sessionId=session_id)
+    async with visiting(world, visitor) as answering:
+        await answering
+        assert visitor.status == 429
+        assert world.turns.entries[session_id].state.running is None
+
+
+async def test_a_session_stays_busy_until_the_abandoned_turn_has_ended() -> None:
+    world = FakeWorld()
+    session_id = new_session_id()
+    await world.history.create_session(
+        CreateSession(user_id=UserId("local"), session_id=session_id)
+    )
+    visitor = Visitor(sessionId=session_id)
+    async with visiting(world, visitor) as answering:
+        await eventually(lambda: world.queue.requests)
+        visitor.leave.set()
+        await answering
+        await eventually(lambda: world.workers.cancelled)
+        assert world.turns.entries[session_id].state.running is not None
+        end_of(world, CompletionStatus.CANCELLED)
+        await eventually(lambda: world.turns.entries[session_id].state.running is None)
+    assert world.turns.entries[session_id].state.last is not None
+
+
+async def test_leaving_after_the_last_chunk_cancels_nothing() -> None:
+    world, visitor = FakeWorld(), Visitor(stream=True)
+    world.answer("all")
+    async with visiting(world, visitor) as answering:
+        await answering
+        visitor.leave.set()
+    assert visitor.over
+    assert visitor.got.endswith(b"data: [DONE]\n\n")
+    assert world.tombstones.marked == []
+
+
+async def test_a_client_that_takes_nothing_is_given_up_and_cancelled() -> None:
+    world, visitor = FakeWorld(), Visitor(stream=True)
+    world.queue.on_request = first_token(world)
+    visitor.takes.clear()
+    settings = quick_settings(send_timeout=timedelta(milliseconds=100))
+    async with visiting(world, visitor, settings) as answering:
+        await asyncio.wait_for(answering, 2)
+        await eventually(lambda: world.workers.cancelled)
+    assert not visitor.over
+
+
+async def test_headers_wait_for_the_first_content_only_so_long() -> None:
+    world, visitor = FakeWorld(), Visitor(stream=True)
+    settings = quick_settings(header_hold=timedelta(milliseconds=50))
+    async with visiting(world, visitor, settings) as answering:
+        await eventually(lambda: world.queue.requests)
+        assert visitor.status == 0
+        await eventually(lambda: visitor.got == b": ping\n\n")
+        assert visitor.status == 200
+        end_of(world, CompletionStatus.FAILED)
+        await answering
+    assert b'"code":"worker_lost"' in visitor.got
+    assert visitor.got.endswith(b"data: [DONE]\n\n")
+
+
+async def test_nothing_hangs_for_ever_and_no_session_stays_busy_for_ever() -> None:
+    world = FakeWorld()
+    session_id = new_session_id()
+    await world.history.create_session(
+        CreateSession(user_id=UserId("local"), session_id=session_id)
+    )
+    visitor = Visitor(stream=True, sessionId=session_id)
+    world.queue.on_request = first_token(world)
+    async with visiting(world, visitor) as answering:
+        await eventually(lambda: visitor.got)
+        running_for_ever = asyncio.get_running_loop().time() + 3600
+        world.clock.monotonic = lambda: running_for_ever  # type: ignore[method-assign]
+        (box,) = world.mailboxes.boxes.values()
+        box.wake()
+        await asyncio.wait_for(answering, 2)
+        await eventually(lambda: world.turns.entries[session_id].state.running is None)
+    assert b'"code":"deadline_exceeded"' in visitor.got
+    assert visitor.got.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_users_third_unfinished_completion_takes_the_other_lane() -> None:
+    world = FakeWorld()
+    visitors = [Visitor(stream=True) for _ in range(4)]
+    async with app_of(world, quick_settings()) as app:
+        calls: list[asyncio.Task[None]] = [
+            asyncio.create_task(app(v.scope, v.receive, v.send))  # type: ignore[arg-type]
+            for v in visitors
+        ]
+        await eventually(lambda: len(world.queue.lanes) == 4)
+        assert sorted(world.queue.lanes) == ["a", "a", "b", "b"]
+        for visitor in visitors:
+            visitor.leave.set()
+        await asyncio.gather(*calls)
