@@ -1,1 +1,1 @@
-"""How the services are started: locally, in containers; may know everything, nothing may know it."""
+"""How the services are started; may know everything, and nothing may know it."""

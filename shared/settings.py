@@ -16,10 +16,19 @@ class NatsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NATS_", frozen=True, extra="ignore")
 
-    url: str = "nats://127.0.0.1:4222"
-    request_timeout: Duration = Field(
-        default=timedelta(seconds=2), description="For one request to the broker or a service."
+    url: str = Field(
+        default="nats://127.0.0.1:4222", description="The broker; several addresses by commas."
     )
+    request_timeout: Duration = Field(
+        default=timedelta(seconds=2),
+        gt=timedelta(0),
+        description="For one request to the broker or a service.",
+    )
+
+    @property
+    def servers(self) -> list[str]:
+        """The addresses in ``url``, one by one."""
+        return [address.strip() for address in self.url.split(",") if address.strip()]
 
 
 class DeadlineSettings(BaseSettings):
@@ -42,7 +51,11 @@ class AckSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True, extra="ignore")
 
-    ack_wait: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
+    ack_wait: Duration = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        description="A worker silent for so long loses its request to another one.",
+    )
 
 
 _S = TypeVar("_S")

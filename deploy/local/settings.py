@@ -77,23 +77,45 @@ class LauncherSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
-    data_dir: Path = Field(default=Path(".parley"), alias="PARLEY_DATA_DIR")
+    data_dir: Path = Field(
+        default=Path(".parley"),
+        alias="PARLEY_DATA_DIR",
+        description="Where `parley up` keeps everything.",
+    )
     nats_url: Annotated[str | None, BeforeValidator(_nats_address)] = Field(
-        default=None, alias="NATS_URL", description="Use this broker and start none."
+        default=None,
+        alias="NATS_URL",
+        description="The broker to use, several by commas; unset, `parley up` starts one.",
     )
     mongodb_url: Annotated[str | None, BeforeValidator(_mongodb_address)] = Field(
-        default=None, alias="MONGODB_URL", description="Use this database and start none."
+        default=None,
+        alias="MONGODB_URL",
+        description="The database to use; unset, `parley up` starts one.",
     )
     engine_urls: Annotated[tuple[str, ...], BeforeValidator(_http_addresses)] = Field(
-        default=(), alias=ENGINE_NAMES[0], description="Empty: Ollama's own port, else the demo."
+        default=(),
+        alias=ENGINE_NAMES[0],
+        description="Engines, by commas; unset: Ollama on its own port if it runs, else the demo.",
     )
-    engine_api_key: SecretStr | None = Field(default=None, alias="INFERENCE_SERVICE_API_KEY")
-    ready_timeout: Period = Field(default=timedelta(seconds=20), alias="PARLEY_READY_TIMEOUT")
-    stop_grace: Period = Field(default=timedelta(seconds=10), alias="PARLEY_STOP_GRACE")
+    engine_api_key: SecretStr | None = Field(
+        default=None,
+        alias="INFERENCE_SERVICE_API_KEY",
+        description="Bearer token for the engine, where something in front of it asks for one.",
+    )
+    ready_timeout: Period = Field(
+        default=timedelta(seconds=20),
+        alias="PARLEY_READY_TIMEOUT",
+        description="How long a part may take until it is ready.",
+    )
+    stop_grace: Period = Field(
+        default=timedelta(seconds=10),
+        alias="PARLEY_STOP_GRACE",
+        description="How long a part may take to stop before it is killed.",
+    )
     drain_grace: Period = Field(
-        default=timedelta(seconds=30),
+        default=timedelta(seconds=45),
         alias="PARLEY_DRAIN_GRACE",
-        description="How long gateways and workers may finish running answers at a stop.",
+        description="The same for gateways and workers, whose own drain time-outs are shorter.",
     )
     api_key: SecretStr | None = Field(
         default=None, alias="PARLEY_API_KEY", description="What `parley chat` calls with."

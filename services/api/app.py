@@ -138,6 +138,7 @@ def build_state(settings: Settings, world: World, leases: TurnLeases, drain: Dra
         broker=world.broker,
         workers=world.workers,
         known_models=world.known_models,
+        catalog=world.catalog,
         backlog=world.backlog,
         frames=world.frames,
         patience=patience,

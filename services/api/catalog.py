@@ -70,7 +70,7 @@ class Catalog:
         for announcement in self.workers():
             for card in announcement.models:
                 cards.setdefault(subjects.full_model_name(card.name), card)
-        return [Offer(shown_name(name), cards[name]) for name in sorted(cards)]
+        return [Offer(shown_name(name), cards[name]) for name in sorted(cards, key=shown_name)]
 
     def find(self, name: str) -> Offer | None:
         """The model of this name, with or without ``:latest``."""

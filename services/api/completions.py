@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from services.api.catalog import Catalog
 from services.api.mailbox import Mailbox
 from services.api.orders import Order, Patience
 from services.api.ports import Backlog, Broker, FrameLog, KnownModels, Service, Workers
@@ -55,6 +56,7 @@ class Completions:
         broker: Broker,
         workers: Workers,
         known_models: KnownModels,
+        catalog: Catalog,
         backlog: Backlog,
         frames: FrameLog,
         patience: Patience,
@@ -63,6 +65,7 @@ class Completions:
         self._broker = broker
         self._workers = workers
         self._known_models = known_models
+        self._catalog = catalog
         self._backlog = backlog
         self._frames = frames
         self._patience = patience
@@ -104,7 +107,12 @@ class Completions:
             raise
 
     async def _served(self, model: str) -> None:
-        if await self._workers.probe(model) is not Service.NOBODY:
+        service = await self._workers.probe(model)
+        if service is Service.SERVED:
+            return
+        # The broker knows a hung worker's subscription for another half minute; the catalog has
+        # forgotten it by then. One that is listed and silent may only be slow: the queue decides.
+        if service is Service.SILENT and self._catalog.find(model) is not None:
             return
         if await self._known_models.seen(model):
             message = f"No worker serves the model {model} at the moment."

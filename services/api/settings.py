@@ -24,12 +24,14 @@ class ApiSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="API_", frozen=True, extra="ignore")
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="Where the gateway listens.")
     port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free one.")
     auth: Literal["local", "open", "required"] = Field(
         default="local", description="local: everyone is user `local`, on a loopback address only."
     )
-    max_body_bytes: int = Field(default=6 * MIB, ge=1024)
+    max_body_bytes: int = Field(
+        default=6 * MIB, ge=1024, description="Largest request body; beyond it 413."
+    )
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = Field(
         default_factory=list, description="Origins of other web pages, by commas."
     )
@@ -64,7 +66,9 @@ class ApiSettings(BaseSettings):
     startup_timeout: Duration = Field(
         default=timedelta(seconds=10), description="How long to wait for the broker at start."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR."
+    )
 
     @field_validator("auth")
     @classmethod

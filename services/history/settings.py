@@ -14,7 +14,11 @@ class MongoSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MONGODB_", frozen=True, extra="ignore")
 
-    url: str = Field(default="mongodb://127.0.0.1:27017", pattern=r"^mongodb(\+srv)?://")
+    url: str = Field(
+        default="mongodb://127.0.0.1:27017",
+        pattern=r"^mongodb(\+srv)?://",
+        description="The database.",
+    )
 
 
 class HistorySettings(BaseSettings):
@@ -22,7 +26,9 @@ class HistorySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HISTORY_", frozen=True, extra="ignore")
 
-    database: str = Field(default="parley", min_length=1, max_length=38)
+    database: str = Field(
+        default="parley", min_length=1, max_length=38, description="Name of the database."
+    )
     consumers: int = Field(
         default=4, ge=1, le=16, description="Events that one process stores at once."
     )

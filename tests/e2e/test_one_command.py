@@ -134,10 +134,10 @@ async def test_health_names_every_part_with_its_state_and_latency(tmp_path: Path
 
         assert health["status"] == "ok"
         for part in ("nats", "history"):
-            assert health[part]["status"] == "ok"
+            assert health[part]["state"] == "ok"
             assert health[part]["latencyMs"] >= 0
         assert health["workers"]
-        assert health["engines"][0]["status"] == "ok"
+        assert health["engines"][0]["state"] == "ok"
 
 
 async def test_a_taken_port_is_one_sentence_and_not_a_traceback(tmp_path: Path) -> None:

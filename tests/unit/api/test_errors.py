@@ -1,5 +1,4 @@
 """Every failure over HTTP: its status, its whole body, and nothing half stored."""
-# ruff: noqa: D101 - the names say it
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import pytest
 from services.api.ports import Service
 from shared.contracts.chat import CompletionStatus
 from shared.errors import BY_CODE
+from tests.fakes.api.worker import announcement
 from tests.fakes.api.world import FakeWorld, client_of
 
 USER = {"role": "user", "content": "Hello"}
@@ -206,6 +206,12 @@ def _no_worker(world: FakeWorld) -> None:
     world.known_models.names.add("demo")
 
 
+def _hung_worker(world: FakeWorld) -> None:
+    world.workers.service = Service.SILENT
+    world.catalog.remove(announcement().worker_id)
+    world.known_models.names.add("demo")
+
+
 def _no_model(world: FakeWorld) -> None:
     world.workers.service = Service.NOBODY
 
@@ -240,6 +246,7 @@ def _small_broker(world: FakeWorld) -> None:
 
 REFUSALS = [
     (_no_worker, 503, "server_error", "no_worker", "model"),
+    (_hung_worker, 503, "server_error", "no_worker", "model"),
     (_no_model, 404, "invalid_request_error", "model_not_found", "model"),
     (_queue_full, 429, "rate_limit_error", "queue_full", None),
     (_backlog, 503, "server_error", "history_backlog", None),
