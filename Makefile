@@ -47,8 +47,8 @@ clean: ## Remove caches and builds; .venv and the data stay
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(NODE_TESTS)/node_modules/.installed: $(NODE_TESTS)/package.json
-	npm install --prefix $(NODE_TESTS) --no-package-lock --no-audit --no-fund --loglevel error
-	@touch $@
+	@npm install --prefix $(NODE_TESTS) --no-package-lock --no-audit --no-fund --loglevel error \
+		&& touch $@ || echo "OpenAI's Node client could not be installed; its test will be skipped"
 
 # A name on the PATH proves nothing (version managers leave empty ones): each is asked.
 $(STAMP): pyproject.toml $(CONSTRAINTS)

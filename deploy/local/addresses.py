@@ -80,7 +80,7 @@ def why_not(host: str, port: int) -> str | None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         return "cannot be used, because this machine does not know that host (--host)"
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

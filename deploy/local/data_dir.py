@@ -93,7 +93,11 @@ class DataDir:
             yield
 
     def is_locked(self) -> bool:
-        """Whether a launcher runs on this directory now."""
+        """Whether a launcher runs on this directory now.
+
+        Raises:
+            LauncherError: the directory is none, or another user's.
+        """
         try:
             with self.lock.open() as file:
                 # A shared lock is refused only while a launcher holds the exclusive one.
@@ -102,6 +106,9 @@ class DataDir:
             return False
         except BlockingIOError:
             return True
+        except OSError as error:
+            sentence = f"{self.root} cannot be read (--data-dir): {error.strerror}."
+            raise LauncherError(sentence) from error
         return False
 
     def _holder(self) -> str:

@@ -54,7 +54,7 @@ def demo_engine(
     return ChildSpec(
         name="engine",
         argv=(
-            *(sys.executable, "-m", "deploy.local.demo_engine"),
+            *(sys.executable, "-P", "-m", "deploy.local.demo_engine"),
             *("--host", LOOPBACK, "--port", str(port)),
         ),
         env=env,
@@ -76,5 +76,5 @@ async def _answers(url: str, api_key: SecretStr | None) -> bool:
         ):
             reply = await client.get(f"{url}/api/version")
             return reply.status_code == httpx.codes.OK and "version" in reply.json()
-    except (httpx.HTTPError, TimeoutError, ValueError, TypeError):
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, TypeError):
         return False

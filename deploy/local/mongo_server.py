@@ -78,7 +78,7 @@ def _embedded(sqlite: Path, pid_file: Path, port: int) -> tuple[str, ...]:
         )
     return (
         # Not ``-m``: the package imports its own main module first, and Python warns about that.
-        *(sys.executable, "-c", _EMBEDDED),
+        *(sys.executable, "-P", "-c", _EMBEDDED),
         *("--host", LOOPBACK, "--port", str(port), "--db", str(sqlite)),
         # Its defaults are fixed names in /tmp: a second server would refuse to start. It keeps a
         # live pid it finds there for a running server, hence ``remove_first``.

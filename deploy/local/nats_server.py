@@ -45,7 +45,7 @@ def nats_server(
         MissingPart: the binary is not installed.
     """
     path = directory / "nats-server.conf"
-    path.write_text(configuration(directory / "store", port))
+    path.write_text(configuration(directory / "store", port), encoding="utf-8")
     return ChildSpec(
         name="nats",
         argv=(_binary(), "--config", str(path)),

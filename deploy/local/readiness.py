@@ -83,7 +83,7 @@ async def tcp_accepts(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(_ONE_TRY):
             _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):  # the last: no name that a host can have
         return False
     writer.close()
     return True

@@ -13,7 +13,8 @@ import psutil  # type: ignore[import-untyped]
 
 from deploy.local.spec import External
 
-_USER_INFO: Final = re.compile(r"//[^/@\s]*@")
+# As far as the last @ of each address: a password may hold what it should have escaped.
+_USER_INFO: Final = re.compile(r"//(?:(?!,\s*\w+://).)*@")
 
 
 @dataclass(frozen=True, slots=True)

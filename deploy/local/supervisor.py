@@ -171,8 +171,14 @@ class Supervisor:
                 )
             self._say(f"{spec.name} {problem}; it is restarted in {delay:g} s.")
             await self._clock.sleep(delay)
-            process = await self._launch(spec)
-            problem = await self._life(spec, process)
+            try:
+                process = await self._launch(spec)
+            except LauncherError as error:
+                # No room for a process now is no reason to end those that run.
+                self._say(str(error))
+                problem = "could not be started"
+            else:
+                problem = await self._life(spec, process)
 
     async def _life(self, spec: ChildSpec, process: Process) -> str:
         """How the life of a restarted child ended."""

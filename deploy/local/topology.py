@@ -122,7 +122,8 @@ def _service(
 ) -> ChildSpec:
     return ChildSpec(
         name=name,
-        argv=(sys.executable, "-m", "deploy.local.services", *command),
+        # -P: what lies in the directory that the user is in must not pass for a part of Parley.
+        argv=(sys.executable, "-P", "-m", "deploy.local.services", *command),
         env={**_defaults(request), **request.environment, **_facts(request), **(extra or {})},
         readiness=readiness or Printed(),
         url=url,

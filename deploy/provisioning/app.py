@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import nats
 import nats.errors
@@ -50,6 +51,29 @@ async def watch(provisioner: Provisioner, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
+@asynccontextmanager
+async def ending_with(
+    work: Coroutine[Any, Any, None], stop: Callable[[], None]
+) -> AsyncGenerator[None]:
+    """Do ``work`` in the background; should it fail, ``stop`` is called and the failure raised.
+
+    A process that lived on without its work would look well and never be restarted.
+    """
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            stop()
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 def create_app(settings: Settings) -> FastStream:
     """Wire the watching provisioner; nothing connects before the app starts."""
     broker = build_broker(settings.nats, name="parley-provision", inbox_prefix="_INBOX_provision")
@@ -61,23 +85,23 @@ def create_app(settings: Settings) -> FastStream:
         provisioner = Provisioner(jetstream, settings.capacity())
         broker.include_router(build_router(provisioner))
         interval = settings.provision.check_interval.total_seconds()
-        task = asyncio.create_task(watch(provisioner, interval), name="provision-watch")
-        try:
+        async with ending_with(watch(provisioner, interval), app.exit):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def ready() -> None:
         log.info(READY)
 
-    return FastStream(
+    app = FastStream(
         broker,
         lifespan=lifespan,
         after_startup=[ready],
         logger=logging.getLogger("faststream"),
     )
+    return app
+
+
+async def _raised_anyway(_error: Exception) -> None:
+    return
 
 
 async def provision_once(settings: Settings) -> None:
@@ -89,13 +113,19 @@ async def provision_once(settings: Settings) -> None:
     """
     try:
         client = await nats.connect(
-            settings.nats.url.split(","),
+            settings.nats.servers,
             name="parley-provision",
             connect_timeout=5,
             allow_reconnect=False,
+            # Even so nats-py would try for two minutes to connect at first, and log each failure.
+            max_reconnect_attempts=2,
+            reconnect_time_wait=0.5,
+            error_cb=_raised_anyway,
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        message = f"no NATS server answers at {settings.nats.url}"
+        # The part before the @ is a secret.
+        places = ", ".join(server.rpartition("@")[2] for server in settings.nats.servers)
+        message = f"no NATS server answers at {places} (NATS_URL)"
         raise BrokerUnavailable(message) from error
     try:
         jetstream = JetStream(client, timeout=settings.nats.request_timeout.total_seconds())

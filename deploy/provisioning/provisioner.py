@@ -4,8 +4,9 @@ The raw API because nats-py 2.16 has no field for ``persist_mode``, and because 
 client's own defaults would silently reset limits (FastStream's ``JStream`` does).
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -33,27 +34,47 @@ class Provisioner:
 
         Raises:
             BrokerUnavailable: no answer from JetStream.
-            ApiError: the server refuses a definition.
+            ApiError: the server refuses a definition; all others stand nevertheless.
         """
         changed = []
-        for definition in streams.definitions(self._capacity):
-            if await self._ensure_stream(definition):
-                changed.append(definition.name)
-        if await self._ensure_consumer(streams.EVENTS, streams.history_consumer_config()):
-            changed.append(streams.HISTORY_CONSUMER)
-        for model in sorted(self._models):
-            changed += await self.provision_model(model)
-        for name in changed:
+        refusals = []
+        for name, ensure in self._definitions():
+            try:
+                if not await ensure():
+                    continue
+            except ApiError as error:
+                refusals.append(
+                    ApiError(error.code, error.err_code, f"{name}: {error.description}")
+                )
+                continue
             log.info("provisioned", name=name)
+            changed.append(name)
+        if refusals:
+            raise refusals[0]
         return changed
+
+    def _definitions(self) -> Iterator[tuple[str, Callable[[], Awaitable[bool]]]]:
+        for definition in streams.definitions(self._capacity):
+            yield definition.name, partial(self._ensure_stream, definition)
+        consumers = [(streams.EVENTS, streams.history_consumer_config())]
+        for model in sorted(self._models):
+            consumers += [(streams.REQUESTS, config) for config in self._of_model(model)]
+        for stream, config in consumers:
+            yield str(config["durable_name"]), partial(self._ensure_consumer, stream, config)
+
+    def _of_model(self, model: str) -> list[dict[str, Any]]:
+        return [
+            streams.request_consumer_config(model, lane, self._capacity.ack_wait)
+            for lane in subjects.LANES
+        ]
 
     async def provision_model(self, model: str) -> list[str]:
         """Make the durables of one model and keep them from now on; gives those that changed."""
-        changed = []
-        for lane in subjects.LANES:
-            config = streams.request_consumer_config(model, lane, self._capacity.ack_wait)
-            if await self._ensure_consumer(streams.REQUESTS, config):
-                changed.append(str(config["durable_name"]))
+        changed = [
+            str(config["durable_name"])
+            for config in self._of_model(model)
+            if await self._ensure_consumer(streams.REQUESTS, config)
+        ]
         self._models.add(model)
         return changed
 

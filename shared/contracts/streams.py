@@ -65,6 +65,13 @@ def _file_stream(name: str, stream_subjects: list[str], **config: object) -> Str
         "discard": "old",
         "num_replicas": 1,
         "allow_direct": True,
+        # Said although they are the server's defaults: what an older version or another client
+        # has set would otherwise stand for ever.
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "max_bytes": -1,
+        "max_age": 0,
     }
     return StreamDefinition(name, {**base, **config})
 

@@ -11,6 +11,7 @@ from shared.messaging.jetstream import AlreadyPublished, JetStream
 
 _OPERATION = "KV-Operation"
 _GONE = frozenset({"DEL", "PURGE"})
+_TRIES = 4
 
 
 class Entry(NamedTuple):
@@ -50,15 +51,20 @@ class Bucket:
             AlreadyPublished: the key has a value.
         """
         subject = self.subject(key)
-        try:
-            return await self._jetstream.publish(subject, value, expected_last=0, ttl=ttl)
-        except AlreadyPublished:
-            # A deleted key keeps a marker, whose revision the new value must follow.
-            message = await self._jetstream.last(self._stream, subject)
-            if message is not None and not is_gone(message.headers):
-                raise
-            expected = message.sequence if message is not None else 0
-            return await self._jetstream.publish(subject, value, expected_last=expected, ttl=ttl)
+        expected = 0
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return await self._jetstream.publish(
+                    subject, value, expected_last=expected, ttl=ttl
+                )
+            except AlreadyPublished:
+                # A deleted key keeps a marker, whose revision the new value must follow; it goes
+                # by itself, perhaps just now.
+                message = await self._jetstream.last(self._stream, subject)
+                if not tries_left or (message is not None and not is_gone(message.headers)):
+                    raise
+                expected = message.sequence if message is not None else 0
+        raise AssertionError("the last try returns or raises")
 
     async def update(
         self, key: str, value: bytes, revision: int, *, ttl: float | None = None

@@ -39,7 +39,7 @@ def build_broker(
         log.warning("nats_error", error=str(error))
 
     return NatsBroker(
-        settings.url.split(","),
+        settings.servers,
         name=name,
         inbox_prefix=inbox_prefix,
         max_reconnect_attempts=-1,

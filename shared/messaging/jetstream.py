@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from shared.errors import BrokerUnavailable
 
@@ -16,6 +17,8 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 LIMIT_REACHED: Final = 10077
 NOT_FOUND: Final = frozenset({10014, 10037, 10043, 10057, 10059})
 _TTL: Final = "Nats-TTL"
+_NO_RESPONDERS: Final = "503"
+_PENDING: Final = "Nats-Num-Pending"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 
 
@@ -97,9 +100,10 @@ class JetStream:
             all_headers[EXPECTED_LAST] = str(expected_last)
         if ttl is not None:
             all_headers[_TTL] = str(max(1, -int(-ttl // 1)))
-        reply = json.loads((await self._request(subject, payload, all_headers or None)).data)
-        if "error" in reply:
-            raise _api_error(reply["error"])
+        reply = _object(await self._request(subject, payload, all_headers or None))
+        if "seq" not in reply:
+            message = f"what answers on {subject} is no stream"
+            raise BrokerUnavailable(message)
         return int(reply["seq"])
 
     async def publish_once(self, subject: str, payload: bytes) -> int:
@@ -134,17 +138,17 @@ class JetStream:
         """What the stream holds of ``subject`` from sequence ``start`` on, in order.
 
         Direct Get in batches (ADR-31), which nats-py does not wrap: an empty message with status
-        204 ends a batch, 404 says that there is nothing.
+        204 ends a batch, 404 says that there is nothing. The server also ends a batch early, once
+        it has sent 64 MB: only its count of what is pending says that nothing follows.
         """
-        while True:
-            got = 0
+        pending = True
+        while pending:
+            pending = False
             async with aclosing(self._batch(stream, subject, start, batch)) as messages:
                 async for message in messages:
-                    got += 1
                     start = message.sequence + 1
+                    pending = message.headers.get(_PENDING) != "0"
                     yield message
-            if got < batch:
-                return
 
     async def delete(self, stream: str, sequence: int) -> bool:
         """Delete one message; ``False`` if it was gone already."""
@@ -159,18 +163,15 @@ class JetStream:
     async def api(self, operation: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One request to ``$JS.API.<operation>``; gives the reply's object."""
         payload = json.dumps(body).encode() if body is not None else b""
-        message = await self._request(f"$JS.API.{operation}", payload)
-        reply: dict[str, Any] = json.loads(message.data)
-        if "error" in reply:
-            raise _api_error(reply["error"])
-        return reply
+        return _object(await self._request(f"$JS.API.{operation}", payload))
 
     async def _batch(
         self, stream: str, subject: str, start: int, batch: int
     ) -> AsyncGenerator[StoredMessage]:
         inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(inbox)
+        subscription: Subscription | None = None
         try:
+            subscription = await self._client.subscribe(inbox)
             query = {"seq": start, "batch": batch, "next_by_subj": subject}
             await self._client.publish(
                 f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox
@@ -183,8 +184,9 @@ class JetStream:
         except (nats.errors.Error, OSError) as error:
             raise _unavailable(error) from error
         finally:
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
+            if subscription is not None:
+                with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
+                    await subscription.unsubscribe()
 
     async def _request(
         self, subject: str, payload: bytes, headers: dict[str, str] | None = None
@@ -202,11 +204,26 @@ def _unavailable(error: Exception) -> BrokerUnavailable:
     return BrokerUnavailable(f"NATS did not answer: {reason}")
 
 
+def _object(message: Msg) -> dict[str, Any]:
+    """The object in a reply of JetStream's; raises its refusal."""
+    try:
+        reply = json.loads(message.data)
+    except ValueError as error:
+        raise _unavailable(error) from error
+    if not isinstance(reply, dict):
+        raise BrokerUnavailable("what NATS answered is not of JetStream")
+    if "error" in reply:
+        raise _api_error(reply["error"])
+    return reply
+
+
 def _stored(message: Msg) -> StoredMessage | None:
     headers = message.headers or {}
     status = headers.get("Status")
     if status in {"404", "204"}:
         return None
+    if status == _NO_RESPONDERS:
+        raise _unavailable(nats.errors.NoRespondersError())
     if status is not None:
         raise ApiError(int(status), 0, headers.get("Description", ""))
     return StoredMessage(

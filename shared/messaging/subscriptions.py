@@ -1,7 +1,9 @@
 """Subscriptions that are known to be live."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import nats.errors
@@ -46,6 +48,7 @@ class ProvenSubscription:
         self._callback = callback
         self._probe_subject = probe_subject or subject
         self._proven = asyncio.Event()
+        self._token = ""
         self._subscription: Subscription | None = None
 
     async def open(self, *, timeout: float = 2.0) -> None:
@@ -71,14 +74,19 @@ class ProvenSubscription:
     async def prove(self, *, timeout: float = 2.0) -> None:
         """Send probes until one comes back.
 
+        Each call knows its own probes: one of an earlier call may still wait behind a slow
+        callback, and says nothing about a connection that has come since.
+
         Raises:
             BrokerUnavailable: none did within ``timeout`` seconds.
         """
         self._proven.clear()
+        self._token = secrets.token_hex(8)
+        headers = {PROBE: self._token}
         try:
             async with asyncio.timeout(timeout):
                 while not self._proven.is_set():
-                    await self._client.publish(self._probe_subject, b"", headers={PROBE: "1"})
+                    await self._client.publish(self._probe_subject, b"", headers=headers)
                     await self._heard(0.05)
         except (TimeoutError, nats.errors.Error, OSError) as error:
             raise self._not_live() from error
@@ -86,21 +94,20 @@ class ProvenSubscription:
     async def close(self) -> None:
         """Stop listening; harmless when it was never open or the connection is gone."""
         subscription, self._subscription = self._subscription, None
-        if subscription is not None and not self._client.is_closed:
-            try:
+        if subscription is not None:
+            with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
                 await subscription.unsubscribe()
-            except nats.errors.BadSubscriptionError:
-                return
 
     async def _heard(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._proven.wait(), seconds)
-        except TimeoutError:
-            return
+        # Not ``wait_for``: on Python 3.11 it can swallow the cancellation of its caller.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._proven.wait()
 
     async def _receive(self, message: Msg) -> None:
         if message.headers is not None and PROBE in message.headers:
-            self._proven.set()
+            if message.headers[PROBE] == self._token:
+                self._proven.set()
             return
         await self._callback(message)
 

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 
 from deploy.local import registry
 from deploy.local.leftovers import stop_leftovers
-from tests.support.stack import PARLEY, alive
+from tests.support.stack import PARLEY, Stack, alive
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -371,7 +371,9 @@ async def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
     [
         ("PARLEY_STOP_GRACE", "soon", 2),
         ("OLLAMA_BASE_URL", "localhost", 2),
+        ("PARLEY_STOP_GRACE", "99999999999999d", 2),
         ("NATS_URL", "nats://127.0.0.1:1", 1),
+        ("NATS_URL", "nats://no..host:4222", 1),
         ("MONGODB_URL", "mongodb://me:secret@127.0.0.1:1", 1),
     ],
 )
@@ -386,6 +388,17 @@ async def test_a_setting_that_cannot_work_is_a_sentence_that_names_it(
     assert name in errors
     assert len(errors.splitlines()) == 1
     assert "secret" not in errors
+
+
+async def test_what_lies_in_the_current_directory_is_not_taken_for_a_part_of_parley(
+    tmp_path: Path,
+) -> None:
+    for package in ("deploy", "services", "shared", "nx_27017"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('not of Parley')")
+
+    async with Stack(tmp_path / "data") as stack:
+        assert stack.url
 
 
 async def test_names_that_parley_has_no_use_for_are_said_to_be_unused(tmp_path: Path) -> None:

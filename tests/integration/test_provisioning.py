@@ -1,13 +1,18 @@
 """Provisioning on a real nats-server."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from deploy.provisioning.app import ending_with, provision_once
 from deploy.provisioning.provisioner import Provisioner
+from deploy.provisioning.settings import Settings
 from shared.contracts import streams, subjects
 from shared.contracts.streams import Capacity
+from shared.errors import BrokerUnavailable
 from shared.messaging.jetstream import ApiError, JetStream, LimitReached
+from shared.settings import NatsSettings
 
 pytestmark = pytest.mark.integration
 CAPACITY = Capacity(queue_limit=3, ack_wait=timedelta(seconds=2))
@@ -59,6 +64,66 @@ async def test_changed_limits_are_applied_without_losing_what_is_stored(
 
     assert changed == ["CHAT_REQUESTS"]
     assert await jetstream.last(streams.EVENTS, "chat.events.accepted.x") is not None
+
+
+async def test_a_limit_that_no_definition_asks_for_is_lifted(jetstream: JetStream) -> None:
+    await Provisioner(jetstream, CAPACITY).provision()
+    turns = (await jetstream.api("STREAM.INFO.KV_turns"))["config"]
+    await jetstream.api("STREAM.UPDATE.KV_turns", {**turns, "max_age": 3600 * 10**9, "max_msgs": 1})
+
+    assert await Provisioner(jetstream, CAPACITY).provision() == ["KV_turns"]
+
+
+async def test_a_definition_that_the_server_refuses_is_named_and_keeps_nothing_else_away(
+    jetstream: JetStream,
+) -> None:
+    other = {"name": streams.CHUNKS, "subjects": [subjects.CHUNKS], "storage": "memory"}
+    await jetstream.api(f"STREAM.CREATE.{streams.CHUNKS}", other)
+    provisioner = Provisioner(jetstream, CAPACITY)
+
+    with pytest.raises(ApiError, match="CHAT_CHUNKS: stream configuration update can not"):
+        await provisioner.provision()
+
+    assert await provisioner.provision_model("demo")
+    for name in (
+        streams.EVENTS,
+        streams.DEAD_LETTERS,
+        *map(streams.bucket_stream, streams.BUCKETS),
+    ):
+        assert await jetstream.api(f"STREAM.INFO.{name}")
+
+
+async def test_a_second_provisioner_changes_nothing(jetstream: JetStream) -> None:
+    first = Provisioner(jetstream, CAPACITY)
+    await first.provision()
+    await first.provision_model("demo")
+
+    second = Provisioner(jetstream, CAPACITY)
+    assert await second.provision_model("demo") == []
+    assert await second.provision() == []
+
+
+async def test_a_watch_that_fails_stops_the_process_and_is_not_passed_over() -> None:
+    stopped = asyncio.Event()
+
+    async def fail() -> None:
+        raise KeyError("config")
+
+    async def run() -> None:
+        async with ending_with(fail(), stopped.set):
+            await stopped.wait()
+
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(run(), 10)
+
+
+async def test_an_address_that_nobody_answers_at_is_shown_without_its_password() -> None:
+    settings = Settings(nats=NatsSettings(url="nats://me:secret@127.0.0.1:1"))
+
+    with pytest.raises(BrokerUnavailable) as failure:
+        await provision_once(settings)
+
+    assert failure.value.message == "no NATS server answers at 127.0.0.1:1 (NATS_URL)"
 
 
 async def test_a_full_queue_refuses_what_is_new_and_keeps_what_is_old(

@@ -22,6 +22,10 @@ def test_a_port_is_chosen_once_and_found_again(tmp_path: Path) -> None:
     assert why_not("127.0.0.1", port) is None
 
 
+def test_a_host_that_can_be_none_is_said_to_be_unknown() -> None:
+    assert "does not know that host" in (why_not("no..host", 8000) or "")
+
+
 def test_ports_lie_below_those_of_outgoing_connections(tmp_path: Path) -> None:
     assert 20_000 <= Addresses(tmp_path / "ports.json").choose("nats") < 32_768
 

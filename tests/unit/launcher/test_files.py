@@ -51,6 +51,13 @@ def test_the_lock_is_free_again_afterwards(data: DataDir) -> None:
         pass
 
 
+def test_asking_what_runs_on_a_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(LauncherError, match=r"file cannot be read \(--data-dir\)"):
+        running.processes(DataDir(tmp_path / "file"))
+
+
 def test_the_registry_lists_children_and_servers_of_the_user(data: DataDir) -> None:
     listed = Registry(data.processes, [External("nats", "nats://me:secret@host:4222")])
     listed.started("gateway-1", os.getpid(), "http://127.0.0.1:8000")
@@ -95,6 +102,8 @@ def test_a_broken_registry_lists_nothing(data: DataDir, text: str) -> None:
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("mongodb://me:p,w@a,b:1/db?x=y", "mongodb://a,b:1/db?x=y"),
         ("nats://t0ken@a,nats://u:p@b", "nats://a,nats://b"),
+        ("nats://u:p@ss/w0rd@a, nats://u:p@b", "nats://a, nats://b"),
+        ("mongodb://me:p/w@a,b:1", "mongodb://a,b:1"),
     ],
 )
 def test_secrets_in_addresses_are_not_listed(url: str | None, shown: str | None) -> None:

@@ -15,7 +15,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert settings.data_dir == Path(".parley")
     assert settings.nats_url is None
     assert settings.engine_urls == ()
-    assert settings.drain_grace == timedelta(seconds=30)
+    assert settings.drain_grace == timedelta(seconds=45)
 
 
 @pytest.mark.parametrize(

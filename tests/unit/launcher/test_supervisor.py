@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local.errors import ChildDied, GaveUp, NotReady
+from deploy.local.errors import ChildDied, GaveUp, LauncherError, NotReady
 from deploy.local.readiness import wait_until_ready
 from deploy.local.spec import ChildSpec, ExitsZero, Printed
 from deploy.local.supervisor import Supervisor
@@ -334,3 +334,18 @@ async def test_the_second_wish_to_stop_is_passed_on_to_children_that_take_their_
     await task
 
     assert history.journal[-3:] == ["stop worker", "kill worker", "stop nats"]
+
+
+async def test_a_restart_for_which_there_is_no_room_now_is_tried_again(history: History) -> None:
+    def no_room(_process: FakeProcess) -> None:
+        history.at_birth["worker"] = is_ready
+        raise LauncherError("worker cannot be started: no room.")
+
+    async with history.running((child("worker"),)):
+        history.at_birth["worker"] = no_room
+        await history.death("worker")
+
+    assert history.said[1:] == [
+        "worker cannot be started: no room.",
+        "worker could not be started; it is restarted in 0.4 s.",
+    ]

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.provisioning.settings import Settings
-from shared.settings import load_or_exit
+from shared.settings import NatsSettings, load_or_exit
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,8 @@ from shared.settings import load_or_exit
     [
         ("WORKER_ACK_WAIT", "soon", "write it like 2s"),
         ("WORKER_ACK_WAIT", "100ms", "greater than or equal to 1 second"),
+        ("WORKER_ACK_WAIT", "99999999999999d", "at most some million years"),
+        ("NATS_REQUEST_TIMEOUT", "0s", "greater than 0"),
         ("CHAT_WAITING_DEADLINE", "0s", "greater than 0"),
         ("PROVISION_QUEUE_LIMIT", "-1", "greater than or equal to 1"),
     ],
@@ -43,3 +45,7 @@ def test_settings_that_contradict_each_other_are_refused(
         load_or_exit(Settings)
 
     assert "CHAT_GENERATING_DEADLINE must not be shorter than" in capsys.readouterr().err
+
+
+def test_several_brokers_may_be_listed_with_blanks() -> None:
+    assert NatsSettings(url="nats://a:1, nats://b:2,").servers == ["nats://a:1", "nats://b:2"]
