@@ -1,5 +1,4 @@
 """A client that goes away, a queue that fills up, a deadline that passes: who ends it, and how."""
-# ruff: noqa: D102 - the names say it
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,5 +1,4 @@
 """History in memory: behind the port in unit tests, behind NATS in integration tests."""
-# ruff: noqa: D102 - the ports say what these do
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,5 +1,4 @@
 """The gateway's ports in memory."""
-# ruff: noqa: D101, D102 - the ports say what these do
 
 import asyncio
 import itertools

@@ -1,5 +1,4 @@
 """The gateway's ports in memory, and a worker that is a function."""
-# ruff: noqa: D102 - the ports say what these do
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

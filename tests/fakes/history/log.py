@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the ports say what the methods do
 """``EventLog``, ``Delivery`` and ``DeadLetters`` in memory."""
 
 from datetime import datetime

@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the ports say what the methods do
 """``TurnStore`` and ``SessionStore`` in memory, with the same rules as MongoDB's."""
 
 from collections.abc import Sequence

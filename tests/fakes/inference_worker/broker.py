@@ -24,6 +24,8 @@ class FakeBroker:
     buried: list[tuple[bytes, str]] = field(default_factory=list)
     failures: int = 0
     """How many of the next calls to ``complete`` find the broker away."""
+    unanswered: bool = False
+    """Whether nobody answers who asks for a tombstone."""
     cancel: Callable[[], None] | None = None
     listening: int = 0
     on_send: Callable[[Frame], None] | None = None
@@ -50,6 +52,8 @@ class FakeBroker:
 
     async def cancelled(self, completion_id: CompletionId) -> bool:
         """See ``Ledger``."""
+        if self.unanswered:
+            raise BrokerUnavailable("no answer")
         return completion_id in self.tombstones
 
     async def frames(

@@ -1,5 +1,4 @@
 """Clients that leave, dawdle or are outlived, seen from the ASGI side."""
-# ruff: noqa: D102 - the names say it
 
 import asyncio
 import json

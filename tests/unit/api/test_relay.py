@@ -1,5 +1,4 @@
 """One reader of one answer: what it relays, and what it does about losses."""
-# ruff: noqa: D102 - the names say it
 
 import json
 
