@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import nats
@@ -20,6 +20,7 @@ from shared.errors import BrokerUnavailable
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import ApiError, JetStream
 from shared.observability.logging import READY
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -69,9 +70,9 @@ async def ending_with(
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks([task])
+        if not task.cancelled():
+            task.result()
 
 
 def create_app(settings: Settings) -> FastStream:

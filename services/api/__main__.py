@@ -9,6 +9,7 @@ import uvicorn
 
 from services.api.app import create_app
 from services.api.draining import Drain
+from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import Settings
 from shared.observability.logging import configure_logging
@@ -24,13 +25,14 @@ def main() -> None:
     """Serve until a signal; exit code 0 then, 1 for a start that failed, 2 for a wrong setting."""
     settings = load_or_exit(Settings)
     configure_logging("api", settings.api.log_level)
-    listener = _listen(settings.api.host, settings.api.port)
+    send_timeout = settings.api.send_timeout.total_seconds()
+    listener = listen(settings.api.host, settings.api.port, send_timeout=send_timeout)
     drain = Drain()
     config = uvicorn.Config(
         create_app(settings, drain=drain),
         host=settings.api.host,
         port=listener.getsockname()[1],
-        http="httptools",
+        http=GatewayProtocol,
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -47,10 +49,16 @@ def main() -> None:
         raise SystemExit(1) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, send_timeout: float) -> socket.socket:
+    """A bound socket; connections that take no byte for ``send_timeout`` seconds are dropped."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "linux":
+        # A closed transport still keeps what it has not sent, for a client that reads nothing as
+        # for one that reads: only the kernel can tell them apart. Connections inherit this.
+        milliseconds = int(send_timeout * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -27,6 +27,7 @@ from services.api.terminals import Terminals
 from services.api.turn_lease import TurnLeases
 from services.api.world import OpenWorld, World, nats_world
 from shared.errors import ChatError
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -60,8 +61,7 @@ def create_app(
             try:
                 yield dict(build_state(settings, world, leases, draining))
             finally:
-                renewing.cancel()
-                await asyncio.gather(renewing, return_exceptions=True)
+                await end_tasks([renewing])
 
     app = FastAPI(
         title="Parley",
@@ -157,5 +157,6 @@ def build_state(settings: Settings, world: World, leases: TurnLeases, drain: Dra
             ping_interval=api.ping_interval.total_seconds(),
             send_timeout=api.send_timeout.total_seconds(),
         ),
+        body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )

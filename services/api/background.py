@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import structlog
 
 from shared.errors import ChatError
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,10 +31,7 @@ class Background:
         """Wait ``patience`` seconds for what runs, then cancel it."""
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=patience)
-        leftovers = list(self._tasks)
-        for task in leftovers:
-            task.cancel()
-        await asyncio.gather(*leftovers, return_exceptions=True)
+        await end_tasks(list(self._tasks))
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

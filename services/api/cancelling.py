@@ -77,6 +77,6 @@ class Cancelling:
         heard = await self._workers.cancel(completion_id)
         if heard is not Heard.NOBODY or number is None:
             return Cancelled.TOLD
-        if await self._queue.withdraw(number):
+        if await self._queue.withdraw(number, completion_id):
             return Cancelled.WITHDRAWN
         return Cancelled.TOLD

@@ -1,9 +1,11 @@
 """Typed access to what the lifespan built; the only reader of ``request.state``."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
 
 from services.api.background import Background
 from services.api.catalog import Catalog
@@ -32,6 +34,7 @@ class State(TypedDict):
     health: Health
     sessions: Sessions
     timing: Timing
+    body_timeout: float
     max_body_bytes: int
 
 
@@ -56,20 +59,29 @@ def add_headers(request: Request, headers: Mapping[str, str]) -> None:
     )
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, state: State) -> bytes:
     """The whole body.
 
     Raises:
-        PayloadTooLarge: it is, or says that it is, longer than ``limit``.
+        PayloadTooLarge: it is, or says that it is, longer than the limit.
+        HTTPException: 408, nothing of it came for too long.
     """
+    limit = state["max_body_bytes"]
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(int(declared), limit)
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise _too_large(len(body), limit)
+    try:
+        async with asyncio.timeout(state["body_timeout"]) as patience:
+            clock = asyncio.get_running_loop().time
+            async for part in request.stream():
+                patience.reschedule(clock() + state["body_timeout"])
+                body += part
+                if len(body) > limit:
+                    raise _too_large(len(body), limit)
+    except TimeoutError as error:
+        # What comes later would be taken for the next request.
+        raise HTTPException(408, headers={"Connection": "close"}) from error
     return bytes(body)
 
 

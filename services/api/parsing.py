@@ -1,6 +1,6 @@
 """From the bytes of a body to a checked model: pure, and it never echoes what it was given."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -10,6 +10,8 @@ from shared.errors import InvalidRequest
 
 _DEPTH: Final = 64
 """Serialisers further on give up at about 250; nobody nests a request half as deep as this."""
+_CONTAINERS: Final = 50_000
+"""All requests wait while one is checked: 6 MiB of empty objects would take many seconds."""
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 
 
@@ -17,8 +19,8 @@ def parse_body(body: bytes, model: type[_MODEL]) -> _MODEL:
     """Read a JSON object as ``model``.
 
     Raises:
-        InvalidRequest: not JSON, too deep, NUL in a string, or not of this shape; ``param`` says
-            where.
+        InvalidRequest: not JSON, too deep or too much in pieces, NUL in a string, or not of this
+            shape; ``param`` says where.
     """
     try:
         # orjson refuses lone surrogates and bytes that are not UTF-8, which no store takes either.
@@ -36,21 +38,41 @@ def parse_body(body: bytes, model: type[_MODEL]) -> _MODEL:
         raise _invalid(error, value) from error
 
 
-def _inspect(root: object) -> None:
-    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(root, ())]
-    while waiting:
-        value, path = waiting.pop()
-        if len(path) > _DEPTH:
-            message = f"The body nests more than {_DEPTH} levels deep."
-            raise InvalidRequest(message)
+def _inspect(root: dict[str, Any]) -> None:
+    """Walk depth first: it remembers one path, however much the body holds."""
+    path: list[str | int] = []
+    levels = [_children(root)]
+    containers = 0
+    while levels:
+        child = next(levels[-1], None)
+        if child is None:
+            levels.pop()
+            if path:
+                path.pop()
+            continue
+        key, value = child
+        if isinstance(key, str):
+            _refuse_nul(key, path)
         if isinstance(value, str):
-            _refuse_nul(value, path)
-        elif isinstance(value, list):
-            waiting.extend((item, (*path, index)) for index, item in enumerate(value))
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                _refuse_nul(key, path)
-                waiting.append((item, (*path, key)))
+            _refuse_nul(value, [*path, key] if "\0" in value else path)
+        elif isinstance(value, (dict, list)):
+            containers += 1
+            path.append(key)
+            _refuse_bulk(len(path), containers)
+            levels.append(_children(value))
+
+
+def _children(value: Any) -> Iterator[tuple[str | int, Any]]:  # noqa: ANN401 - any JSON
+    return iter(value.items()) if isinstance(value, dict) else enumerate(value)
+
+
+def _refuse_bulk(depth: int, containers: int) -> None:
+    if depth >= _DEPTH:
+        message = f"The body nests more than {_DEPTH} levels deep."
+        raise InvalidRequest(message)
+    if containers > _CONTAINERS:
+        message = f"The body holds more than {_CONTAINERS} lists and objects."
+        raise InvalidRequest(message)
 
 
 def _refuse_nul(text: str, path: Sequence[str | int]) -> None:

@@ -133,8 +133,10 @@ class Queue(Protocol):
         """
         ...
 
-    async def withdraw(self, number: int) -> bool:
+    async def withdraw(self, number: int, completion_id: CompletionId) -> bool:
         """Take a request out again; ``False`` if a worker has it already or it is gone.
+
+        A broker that has lost its data gives numbers anew: another's request stays.
 
         Raises:
             BrokerUnavailable: no answer.

@@ -100,6 +100,7 @@ class Running:
         self._overall = overall
         self._on_end = on_end
         self._over = False
+        self._told_to_stop = False
         desk.drain.enter(self.wake)
 
     def wake(self) -> None:
@@ -114,7 +115,12 @@ class Running:
             DeadlineExceeded: nothing came of it within all deadlines.
             WorkerLost: what was sent cannot be continued.
         """
-        await self._mailbox.wait(min(until, self._reader.due(), self._next_deadline()))
+        if self._told_to_stop:
+            # Also when a fast worker always has something to relay.
+            self._look_at_the_clock()
+        self._told_to_stop = self._desk.drain.cut
+        if not self._told_to_stop:
+            await self._mailbox.wait(min(until, self._reader.due(), self._next_deadline()))
         step = await self._step()
         if not step.data and step.end is None:
             self._look_at_the_clock()
@@ -157,7 +163,8 @@ class Running:
 
     async def _expire(self) -> CompletionCompleted | None:
         try:
-            withdrawn = await self._desk.queue.withdraw(self._number)
+            completion_id = self.command.completion_id
+            withdrawn = await self._desk.queue.withdraw(self._number, completion_id)
         except BrokerUnavailable:
             self._waiting = self._desk.clock.monotonic() + _RETRY
             return None

@@ -50,8 +50,10 @@ class Seating:
         if held is not None and held.state.user_id == user_id and held.state.running is not None:
             raise busy()
         head = await self._head(user_id, session_id, held)
+        # Placed first: whatever fails from the lease on must give it back.
+        placed = place_turn(session_id, head, messages, completion_id)
         lease = await self._leases.take(session_id, user_id, completion_id, held)
-        return Seat(lease, head, place_turn(session_id, head, messages, completion_id))
+        return Seat(lease, head, placed)
 
     async def leave(self, seat: Seat, end: CompletionCompleted | None) -> None:
         """Let the session go after ``end``; ``None`` or a rejection leaves it as it was.

@@ -32,6 +32,11 @@ class ApiSettings(BaseSettings):
     max_body_bytes: int = Field(
         default=6 * MIB, ge=1024, description="Largest request body; beyond it 413."
     )
+    body_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        gt=timedelta(0),
+        description="A body of which nothing comes for so long is not waited for.",
+    )
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = Field(
         default_factory=list, description="Origins of other web pages, by commas."
     )

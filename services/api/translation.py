@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from services.api.catalog import Offer
@@ -81,7 +82,8 @@ def to_order(
 
 def header_list(names: list[str]) -> str:
     """Names as a header's value: only harmless characters, and not too many of them."""
-    safe = [_HEADER_NAME.sub("_", name)[:64] for name in dict.fromkeys(names)]
+    some = islice(filter(None, dict.fromkeys(names)), _HEADER_LENGTH)
+    safe = [_HEADER_NAME.sub("_", name[:64]) for name in some]
     text = ", ".join(safe)
     return text if len(text) <= _HEADER_LENGTH else text[:_HEADER_LENGTH].rsplit(", ", 1)[0]
 

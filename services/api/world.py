@@ -42,6 +42,7 @@ from shared.clock import utc_now
 from shared.errors import BrokerUnavailable
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -134,9 +135,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         )
     finally:
         await background.aclose(_LAST_WORDS)
-        for watch in watches:
-            watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
+        await end_tasks(watches)
         await inbox.close()
         await feed.close()
         await broker.stop()

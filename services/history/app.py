@@ -109,7 +109,7 @@ def create_app(settings: Settings) -> FastStream:
     broker = build_broker(
         settings.nats, name="parley-history", inbox_prefix="_INBOX_history", graceful_timeout=5
     )
-    background = Background()
+    background = Background(lambda: app.exit())
     opened: list[_History] = []
     clients: list[MongoClient] = []
 
@@ -130,7 +130,7 @@ def create_app(settings: Settings) -> FastStream:
         for mongo in clients:
             mongo.close()
 
-    return FastStream(
+    app = FastStream(
         broker,
         on_startup=[connect],
         after_startup=[begin],
@@ -138,3 +138,4 @@ def create_app(settings: Settings) -> FastStream:
         after_shutdown=[close],
         logger=logging.getLogger("faststream"),
     )
+    return app

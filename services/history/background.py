@@ -8,6 +8,7 @@ import structlog
 
 from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -15,21 +16,28 @@ log = structlog.stdlib.get_logger(__name__)
 class Background:
     """Tasks that are started together and stopped together."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_death: Callable[[], None]) -> None:
+        """Nothing runs yet; ``on_death`` is called when a task has ended by an error."""
+        self._on_death = on_death
         self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self, name: str, work: Coroutine[Any, Any, object]) -> None:
-        """Run ``work``; one that ends by an error is logged."""
+        """Run ``work``; what it raises is logged and ends the process."""
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_log_end)
+        task.add_done_callback(self._report)
         self._tasks.append(task)
 
     async def stop(self) -> None:
         """Cancel all, and return once they have ended."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
+
+    def _report(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            # A service that answers and stores nothing would fill the stream: who supervises the
+            # process starts a whole one.
+            log.critical("part_died", part=task.get_name(), exc_info=task.exception())
+            self._on_death()
 
 
 async def until_done(name: str, work: Callable[[], Awaitable[object]], *, pause: float) -> None:
@@ -61,8 +69,3 @@ async def _attempt(name: str, work: Callable[[], Awaitable[object]]) -> bool:
         log.exception("work_failed", work=name)
         return False
     return True
-
-
-def _log_end(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("task_ended", task=task.get_name(), exc_info=task.exception())

@@ -15,8 +15,8 @@ from services.history.ports import EventLog, RawEvent, TurnStore
 from services.history.recorder import Recorder
 from services.history.records import Known
 from shared.contracts.events import CompletionAccepted
-from shared.contracts.ids import CompletionId
-from shared.errors import BrokerUnavailable
+from shared.contracts.ids import CompletionId, is_completion_id
+from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError
 
 _GLANCES: Final = (0.005, 0.01, 0.02, 0.04)
@@ -67,6 +67,9 @@ class Freshness:
         Raises:
             HistoryUnavailable: the database is away.
         """
+        if not is_completion_id(completion_id):
+            # It would stand in a subject, where some characters mean more than themselves.
+            return
         known = await self._turns.known(completion_id)
         if known.accepted and known.ended:
             return
@@ -79,8 +82,7 @@ class Freshness:
             known = await self._turns.known(completion_id)
         for event, raw in events:
             if not _stored(event, known):
-                log.info("reader_records", completion_id=completion_id, kind=event.type)
-                await self._recorder.record(event, raw.time)
+                await self._record(event, raw)
 
     async def everything(self) -> None:
         """Return once all that is published now is stored, or after ``wait`` seconds.
@@ -107,6 +109,16 @@ class Freshness:
             if progress.floor >= target or quiet > 1:
                 return
             await self._pause(_STEP)
+
+    async def _record(self, event: Event, raw: RawEvent) -> None:
+        log.info("reader_records", completion_id=event.completion_id, kind=event.type)
+        try:
+            await self._recorder.record(event, raw.time)
+        except HistoryUnavailable:
+            raise
+        except Exception:
+            # The consumer buries it; until then a session is shown without it, not not at all.
+            log.exception("reader_cannot_record", completion_id=event.completion_id)
 
     async def _published(self, completion_id: CompletionId) -> list[tuple[Event, RawEvent]]:
         try:

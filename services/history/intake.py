@@ -16,6 +16,7 @@ from services.history.ports import DeadLetters, Delivery, RawEvent
 from services.history.recorder import Recorder
 from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError
+from shared.tasks import end_tasks
 
 ATTEMPTS: Final = 5
 """How often an error that is not the database's absence is tried before the event is buried."""
@@ -128,6 +129,5 @@ async def _alive(delivery: Delivery, interval: float) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        task.cancel()
         # Not ``await task``: that could not tell its cancellation from our own.
-        await asyncio.wait([task])
+        await end_tasks([task])

@@ -82,7 +82,9 @@ class Reading:
         self, session: SessionRecord, message: MessageRecord | None
     ) -> MessageRef | None:
         while message is not None and message.role != "user":
-            message = await self._message(session, message.parent_id)
+            parent = await self._message(session, message.parent_id)
+            # Every step goes up, or a ring of messages would be walked for ever.
+            message = parent if parent is not None and parent.depth < message.depth else None
         return message.to_ref() if message is not None else None
 
     async def _message(

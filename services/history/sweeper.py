@@ -12,7 +12,7 @@ from services.history.recorder import Recorder
 from services.history.records import OpenCompletion, from_milliseconds, to_milliseconds
 from shared.contracts.chat import CompletionStatus, Failure
 from shared.contracts.events import CompletionCompleted
-from shared.errors import WorkerLost
+from shared.errors import HistoryUnavailable, WorkerLost
 
 _BATCH: Final = 100
 
@@ -68,7 +68,13 @@ class Sweeper:
             except Poison:
                 log.warning("end_is_poison", completion_id=completion.id)
                 continue
-            await self._recorder.record(event, raw.time)
+            try:
+                await self._recorder.record(event, raw.time)
+            except HistoryUnavailable:
+                raise
+            except Exception:
+                # The consumer buries it. What is overdue besides it must not wait for that.
+                log.exception("end_cannot_be_stored", completion_id=completion.id)
 
 
 def _end_of(completion: OpenCompletion, now: datetime) -> CompletionCompleted:

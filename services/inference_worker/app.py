@@ -30,6 +30,7 @@ from shared.contracts.workers import WorkerProbe
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
 from shared.observability.logging import READY
+from shared.tasks import end_tasks
 
 _LOOK_TIMEOUT: Final = 5.0
 
@@ -90,7 +91,8 @@ class Parts:
         """Offer what the engine has and take requests; an engine that is down is waited for."""
         await self.offering.check()
         self._tasks = [
-            asyncio.create_task(self.offering.run(), name="offering"),
+            asyncio.create_task(self.offering.keep_checking(), name="offering-check"),
+            asyncio.create_task(self.offering.keep_announcing(), name="offering-announce"),
             asyncio.create_task(self._pulls.watch_reconnects(), name="reconnects"),
             asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
         ]
@@ -99,16 +101,12 @@ class Parts:
 
     async def stop(self) -> None:
         """Offer nothing, take nothing, finish what runs as far as time allows."""
-        await self._cancel(self._tasks[:1])
+        # First, so that nothing is offered again behind the withdrawal's back.
+        await end_tasks(self._tasks[:2])
         await self.offering.withdraw()
         await self.dispatcher.drain(self._drain_timeout)
-        await self._cancel(self._tasks)
+        await end_tasks(self._tasks)
         await self._engine.aclose()
-
-    async def _cancel(self, tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

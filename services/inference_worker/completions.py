@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from services.inference_worker.answer import Answer
-from services.inference_worker.ending import Ending
+from services.inference_worker.ending import Ending, later_attempt
 from services.inference_worker.generation import Generation
 from services.inference_worker.heartbeat import Heartbeat
 from services.inference_worker.outcome import Outcome, cancelled, completed_event, failed
@@ -25,12 +25,7 @@ from shared.contracts.chat import Timings
 from shared.contracts.completions import RunCompletion
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId
-from shared.errors import (
-    BrokerUnavailable,
-    ChatError,
-    ModelNotFound,
-    WorkerLost,
-)
+from shared.errors import BrokerUnavailable, ChatError, ModelNotFound, WorkerLost
 
 _RELEASE_DELAY: Final = 0.5
 
@@ -123,7 +118,7 @@ class Completions:
             attempt = heartbeat.answer.attempt if heartbeat.answer else 1
             said = heartbeat.answer.said() if heartbeat.answer else Said()
             await self._end(
-                job, run, failed(ChatError("the worker failed")), said, Timings(), attempt
+                job, run, failed(ChatError("the worker failed")), said, attempt, heartbeat
             )
 
     async def _answer(
@@ -132,6 +127,12 @@ class Completions:
         ended = await self._around.ledger.completed(run.completion_id)
         if ended is not None:
             await self._ending.tell(job, run.reply_subject, ended)
+            return
+        if job.deliveries <= 1 and await later_attempt(self._around.ledger, run.completion_id, 0):
+            # Begun elsewhere, though this is the first delivery: the queue was made anew, or the
+            # request lay in the socket while this process stood still. Who has begun it keeps it
+            # by heartbeats; if that one is gone, it comes again after the ack wait.
+            log.warning("request_already_begun")
             return
         if await self._around.ledger.cancelled(run.completion_id):
             stop.set(StopReason.CANCELLED)
@@ -153,8 +154,8 @@ class Completions:
             return
         if outcome.error is not None and outcome.error.code == ModelNotFound.code:
             self._on_model_missing()
-        timings = _timings(job, answer)
-        await self._end(job, run, outcome, said or answer.said(), timings, decision.attempt)
+        said = said or answer.said()
+        await self._end(job, run, outcome, said, decision.attempt, heartbeat)
 
     async def _decide(self, job: Job, run: RunCompletion) -> Decision:
         if job.deliveries <= 1:
@@ -194,13 +195,19 @@ class Completions:
         run: RunCompletion,
         outcome: Outcome,
         said: Said,
-        timings: Timings,
         attempt: int,
+        heartbeat: Heartbeat,
     ) -> None:
+        timings = _timings(job, heartbeat.answer)
         event = completed_event(
             run, outcome, said, attempts=attempt, timings=timings, now=self._now
         )
-        await self._ending.write(job, run.reply_subject, event)
+        told = await self._ending.write(
+            job, run.reply_subject, event, lapsed=lambda: heartbeat.lapsed
+        )
+        if not told:
+            log.warning("completion_lost_to_another_worker", attempt=attempt)
+            return
         log.info(
             "completion_ended",
             status=event.status.value,
@@ -226,8 +233,8 @@ class Completions:
         await job.drop()
 
 
-def _timings(job: Job, answer: Answer) -> Timings:
-    first = answer.first_token_at
+def _timings(job: Job, answer: Answer | None) -> Timings:
+    first = answer.first_token_at if answer else None
     return Timings(
         first_token_ms=None if first is None else round(1000 * (first - job.pulled_at)),
         total_ms=round(1000 * (time.monotonic() - job.pulled_at)),

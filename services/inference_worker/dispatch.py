@@ -144,7 +144,12 @@ class Dispatcher:
     async def _pull(self, source: Source) -> None:
         failures = 0
         while True:
-            end = await self._puller.pull(source, self._take, wait=_LONG_PULL)
+            try:
+                end = await self._puller.pull(source, self._take, wait=_LONG_PULL)
+            except Exception:
+                # A task that died here would look like a held pull for ever.
+                log.exception("pull_crashed", model=source.model, lane=source.lane)
+                end = PullEnd.MISSING
             if end is not PullEnd.MISSING:
                 failures = 0
                 continue

@@ -7,13 +7,16 @@ which finds what is missing.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 import structlog
+from pydantic import ValidationError
 
 from services.inference_worker.ports import Frames, Job, Ledger
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable
 
 _FIRST_WAIT: Final = 0.1
@@ -37,18 +40,30 @@ class Ending:
         self._frames = frames
         self._sleep = sleep
 
-    async def write(self, job: Job, subject: str, event: CompletionCompleted) -> None:
+    async def write(
+        self, job: Job, subject: str, event: CompletionCompleted, *, lapsed: Callable[[], bool]
+    ) -> bool:
         """Record ``event``, tell the reader, acknowledge; waits for a broker that is away.
 
-        Where another worker has recorded an end already, the reader is told that one.
+        Where another worker has recorded an end already, the reader is told that one. Where
+        another one has taken over and is still at it, nothing is done: readers see its answer, and
+        an end of this one would be another text.
+
+        Args:
+            job: What is acknowledged.
+            subject: Where the reader listens.
+            event: The end.
+            lapsed: Whether another worker may have been given the request.
+
+        Returns:
+            Whether the end is told; ``False`` leaves it to the other worker.
         """
         payload = event.to_bytes()
-        recorded = await self._record(event, payload)
-        if recorded != payload:
-            log.warning("completion_ended_elsewhere")
-            winner = CompletionCompleted.from_bytes(recorded)
-            event = winner.model_copy(update={"attempts": max(winner.attempts, event.attempts)})
-        await self.tell(job, subject, event)
+        recorded = await self._record(event, payload, lapsed)
+        if recorded is None:
+            return False
+        await self.tell(job, subject, event if recorded == payload else _winner(recorded, event))
+        return True
 
     async def tell(self, job: Job, subject: str, event: CompletionCompleted) -> None:
         """Send the ``END`` frame of a recorded event and acknowledge the request."""
@@ -69,10 +84,16 @@ class Ending:
         await self._frames.send(subject, frame)
         await self._acknowledge(job)
 
-    async def _record(self, event: CompletionCompleted, payload: bytes) -> bytes:
+    async def _record(
+        self, event: CompletionCompleted, payload: bytes, lapsed: Callable[[], bool]
+    ) -> bytes | None:
         wait = _FIRST_WAIT
         while True:
             try:
+                if lapsed() and await later_attempt(
+                    self._ledger, event.completion_id, event.attempts
+                ):
+                    return None
                 return await self._ledger.complete(event.completion_id, payload)
             except BrokerUnavailable as error:
                 log.warning("completed_not_recorded_yet", error=error.message)
@@ -87,3 +108,23 @@ class Ending:
                 log.warning("request_not_acknowledged", error=error.message)
         # It comes back once more, to find ``completed`` and be acknowledged then.
         return None
+
+
+async def later_attempt(ledger: Ledger, completion_id: CompletionId, attempt: int) -> bool:
+    """Whether anything has been sent by a later attempt than this one; 0 means by any."""
+    async with aclosing(ledger.frames(completion_id, 0)) as frames:
+        async for _, frame in frames:
+            if frame.attempt > attempt:
+                return True
+    return False
+
+
+def _winner(recorded: bytes, event: CompletionCompleted) -> CompletionCompleted:
+    try:
+        winner = CompletionCompleted.from_bytes(recorded)
+    except ValidationError:
+        # Nobody can read what stands there. The request must not come back for ever for that.
+        log.exception("completed_unreadable")
+        return event
+    log.warning("completion_ended_elsewhere")
+    return winner.model_copy(update={"attempts": max(winner.attempts, event.attempts)})

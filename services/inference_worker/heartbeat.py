@@ -1,6 +1,7 @@
 """The pulse of a job: keeps the request with this worker, tells readers, looks for a cancel."""
 
 import asyncio
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -12,6 +13,7 @@ from services.inference_worker.ports import Job, Ledger
 from services.inference_worker.stop import StopReason, StopSignal
 from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,9 +32,20 @@ class Heartbeat:
         self._completion_id = completion_id
         self._stop = stop
         self._interval = min(job.ack_wait / 4, _LONGEST)
+        self._confirmed_at = job.pulled_at
+        self._lapsed = False
         self._task: asyncio.Task[None] | None = None
         self.answer: Answer | None = None
         """Set once there is something to tell readers about."""
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the broker may have given the request to another worker in the meantime.
+
+        So it may once it was silent for an ack wait: this process stood still, or what it sent
+        was lost on the way.
+        """
+        return self._lapsed or time.monotonic() - self._confirmed_at > self._job.ack_wait
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._beat(), name=f"heartbeat-{self._completion_id}")
@@ -45,25 +58,27 @@ class Heartbeat:
         trace: TracebackType | None,
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end_tasks([self._task])
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
+            begun = time.monotonic()
             try:
                 await self._job.in_progress()
                 if self.answer is not None:
                     await self.answer.heartbeat()
-                await self._look_for_cancel()
+                await self._look_for_cancel(begun)
             except Exception:
                 # Without a pulse the request would go to a second worker.
                 log.exception("heartbeat_failed")
 
-    async def _look_for_cancel(self) -> None:
+    async def _look_for_cancel(self, begun: float) -> None:
         # The tombstone is asked for too: a control request may fall into a reconnect.
         with suppress(BrokerUnavailable, TimeoutError):
             async with asyncio.timeout(self._interval):
                 if await self._ledger.cancelled(self._completion_id):
                     self._stop.set(StopReason.CANCELLED)
+            # The reply came over the connection that took the sign of life before it.
+            self._lapsed = self.lapsed
+            self._confirmed_at = begun

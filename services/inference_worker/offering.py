@@ -127,6 +127,12 @@ class Offering:
         """What is offered now."""
         return [card for card in self._view.models if card.name in self._ack_waits]
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing asks for another look soon."""
+        whole = len(self.models) == len(self._view.models)
+        return whole and not self._failures and not self._doubtful
+
     def check_soon(self) -> None:
         """Somebody has found the engine to be different from what was seen last."""
         self._wake.set()
@@ -136,18 +142,14 @@ class Offering:
         self._doubtful.add(model)
         self._wake.set()
 
-    async def run(self) -> None:
-        """Look and announce until cancelled; ``check()`` has been called once before."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_checking(), name="offering-check")
-            tasks.create_task(self._keep_announcing(), name="offering-announce")
-
     async def check(self) -> None:
         """Look at the engine once, and bring the offer in line."""
         before = self._view, dict(self._ack_waits)
         self._view = await self._look()
         names = [card.name for card in self._view.models]
         self._ack_waits = {name: self._ack_waits[name] for name in names if name in self._ack_waits}
+        # A model that is gone would stay in doubt for ever, and this loop in haste.
+        self._doubtful.intersection_update(names)
         await asyncio.gather(*(self._provision(name) for name in names))
         if self._ack_waits != before[1]:
             await self._offer()
@@ -179,24 +181,22 @@ class Offering:
         await self._preflight.serve(())
         self._worker.take_from(())
 
-    async def _keep_checking(self) -> None:
+    async def keep_checking(self) -> None:
+        """Look until cancelled; ``check()`` has been called once before."""
         while True:
             # What woke it may come in a burst.
             await asyncio.sleep(_AGAIN)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause()):
+                async with asyncio.timeout(self._check_every if self.settled else _AGAIN):
                     await self._wake.wait()
             self._wake.clear()
             await self.check()
 
-    async def _keep_announcing(self) -> None:
+    async def keep_announcing(self) -> None:
+        """Announce until cancelled."""
         while True:
             await self.announce()
             await asyncio.sleep(self._announce_every)
-
-    def _pause(self) -> float:
-        settled = not self._failures and len(self.models) == len(self._view.models)
-        return self._check_every if settled and not self._doubtful else _AGAIN
 
     async def _look(self) -> EngineView:
         try:

@@ -8,6 +8,8 @@ from shared.contracts.chat import FunctionCall, ToolCall
 
 ANSWER_LIMIT: Final = 2**20
 _EXPANSION: Final = 8
+_CALL: Final = 128
+"""Bytes of JSON around a call: many calls without arguments must not outgrow the event."""
 
 
 def answer_limit(max_payload: int) -> int:
@@ -83,7 +85,7 @@ class Transcript:
 
     def _fits(self, call: Call) -> bool:
         # Arguments cut in the middle are no JSON: a call is taken whole or not at all.
-        size = len(call.name.encode()) + len(call.arguments.encode())
+        size = _CALL + len(call.name.encode()) + len(call.arguments.encode())
         self.full = size > self._left
         self._left -= size
         return not self.full

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from deploy.provisioning.provisioner import Provisioner
 from services.history.settings import Settings
@@ -111,6 +112,26 @@ async def test_poison_is_buried_with_its_bytes_and_what_follows_goes_on(
     assert letter.headers["Stream-Sequence"] == str(sequence)
     assert letter.headers["Subject"] == subject
     assert letter.headers["Reason"]
+
+
+async def test_what_is_no_delivery_on_the_inbox_of_a_pull_stops_nothing(
+    provisioned: JetStream, client: Client, settings: Settings, stored: Stored
+) -> None:
+    inboxes: set[str] = set()
+
+    async def see(message: Msg) -> None:
+        inboxes.add(message.reply)
+
+    pulls = f"$JS.API.CONSUMER.MSG.NEXT.{streams.EVENTS}.{streams.HISTORY_CONSUMER}"
+    await client.subscribe(pulls, cb=see)
+    async with running_history(settings, client):
+        await eventually(lambda: len(inboxes) >= settings.history.consumers)
+        for inbox in list(inboxes):
+            await client.publish(inbox, b"no delivery")
+        await publish(provisioned, *(stateless(n) for n in range(1, 11)))
+        await _consumed(provisioned)
+
+    assert await stored.count("usage") == 10
 
 
 async def test_ten_times_the_size_of_the_stream_passes_through_and_all_is_stored(

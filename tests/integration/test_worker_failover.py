@@ -35,6 +35,15 @@ async def asked(world: World, times: int = 1) -> None:
     await eventually(reached)
 
 
+async def pulling(world: World) -> None:
+    info = f"CONSUMER.INFO.{streams.REQUESTS}.{streams.request_consumer(DEMO, 'a')}"
+
+    async def held() -> bool:
+        return int((await world.jetstream.api(info))["num_waiting"]) > 0
+
+    await eventually(held)
+
+
 async def none_queued(world: World) -> None:
     async def empty() -> bool:
         return await world.queued() == 0
@@ -45,12 +54,15 @@ async def none_queued(world: World) -> None:
 async def test_a_worker_killed_before_the_first_token_is_followed_by_a_whole_answer(
     world: World,
 ) -> None:
+    await world.gate(closed=True)
     first = await world.worker()
-    completion_id = await world.ask("Hello [demo tokens=10 tps=0 first_token_ms=1500]")
+    completion_id = await world.ask("Hello [demo tokens=10 tps=0]")
     await asked(world)
     await world.worker()
 
     first.kill()
+    await asked(world, times=2)
+    await world.gate(closed=False)
     end = await world.end_of(completion_id)
 
     assert (end.status, end.attempts, end.events) == ("completed", 2, 11)
@@ -58,6 +70,49 @@ async def test_a_worker_killed_before_the_first_token_is_followed_by_a_whole_ans
     assert world.kinds(completion_id).count("TAKEOVER") == 1
     assert world.kinds(completion_id)[-1] == "END"
     assert [entry["outcome"] for entry in await world.engine_log()] == ["closed_by_client", "done"]
+    await none_queued(world)
+
+
+async def test_a_worker_that_stood_still_does_not_end_what_its_successor_answers(
+    world: World,
+) -> None:
+    first = await world.worker()
+    await world.gate(closed=True)
+    completion_id = await world.ask("Hello [demo tokens=10 tps=0]")
+    await asked(world)
+
+    first.freeze()
+    await world.worker()
+    await asked(world, times=2)
+    first.thaw()
+    await world.gate(closed=False)
+    end = await world.end_of(completion_id)
+
+    await eventually(lambda: first.logged("completion_lost_to_another_worker"))
+    assert (end.status, end.attempts) == ("completed", 2)
+    assert world.kinds(completion_id).count("END") == 1
+    await none_queued(world)
+
+
+async def test_a_request_that_lay_in_the_socket_of_a_frozen_worker_runs_once(
+    world: World,
+) -> None:
+    idle = await world.worker()
+    await world.gate(closed=True)
+    await pulling(world)
+    idle.freeze()
+    completion_id = await world.ask("Hello [demo tokens=10 tps=0]")
+
+    await world.worker()
+    await asked(world)
+    idle.thaw()
+    await eventually(lambda: idle.logged("request_already_begun"))
+    await world.gate(closed=False)
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.attempts, end.events) == ("completed", 1, 11)
+    assert world.text(completion_id) == end.text
+    assert len(await world.engine_log()) == 1
     await none_queued(world)
 
 
@@ -128,13 +183,15 @@ async def test_sigterm_hands_over_what_has_not_begun_and_ends_what_has_when_time
 ) -> None:
     worker = await world.worker(WORKER_DRAIN_TIMEOUT="300ms")
     begun = await world.ask("Hello [demo tokens=5000 tps=50]")
-    waiting = await world.ask("Hello [demo tokens=5 first_token_ms=2500]")
     await decoding(world, begun)
+    await world.gate(closed=True)
+    waiting = await world.ask("Hello [demo tokens=5 tps=0]")
     await asked(world, times=2)
     await world.worker()
 
     worker.terminate()
     cut = await world.end_of(begun)
+    await world.gate(closed=False)
     whole = await world.end_of(waiting)
 
     assert cut.error is not None

@@ -71,9 +71,12 @@ class NatsQueue:
                 message = "Too many requests wait for this model; try again in a moment."
                 raise QueueFull(message) from error
 
-    async def withdraw(self, number: int) -> bool:
+    async def withdraw(self, number: int, completion_id: CompletionId) -> bool:
         """Take a request out again."""
         with refusals_mean_unavailable():
+            stored = await self._jetstream.by_sequence(streams.REQUESTS, number)
+            if stored is None or completion_id.encode() not in stored.data:
+                return False
             return await self._jetstream.delete(streams.REQUESTS, number)
 
 

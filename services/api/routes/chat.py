@@ -38,7 +38,7 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
     """OpenAI's chat completion; with ``sessionId`` the turn is stored in that session."""
     completion_id = new_completion_id()
     add_headers(request, {"X-Completion-Id": completion_id})
-    body = await read_body(request, state["max_body_bytes"])
+    body = await read_body(request, state)
     order, stream, ignored, unavailable = to_order(
         parse_body(body, ChatCompletionRequest),
         completion_id=completion_id,

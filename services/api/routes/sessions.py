@@ -54,7 +54,7 @@ async def list_sessions(
 )
 async def create_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """An empty body is fine: the first message gives the title."""
-    body = await read_body(request, state["max_body_bytes"])
+    body = await read_body(request, state)
     wanted = parse_body(body or b"{}", CreateSessionRequest)
     title = wanted.title.strip() if wanted.title is not None else ""
     session = await state["sessions"].create(user, title or None, wanted.model)
@@ -86,7 +86,7 @@ async def update_session(
 ) -> SessionBody:
     """At most 255 characters."""
     parsed = _parse(session_id)
-    body = await read_body(request, state["max_body_bytes"])
+    body = await read_body(request, state)
     title = parse_body(body, UpdateSessionRequest).title.strip()
     if not title:
         raise InvalidRequest("title: a title needs at least one character", param="title")

@@ -81,7 +81,8 @@ def _kind_of_stop(value: object) -> str:
 
 
 Stop = Annotated[
-    Annotated[Text, Tag("one")] | Annotated[list[Text], Tag("list"), Field(max_length=_MOST_STOPS)],
+    Annotated[Text, Tag("one")]
+    | Annotated[list[Text], Tag("list"), Field(max_length=_MOST_STOPS, fail_fast=True)],
     Discriminator(_kind_of_stop),
 ]
 
@@ -90,7 +91,7 @@ class ChatCompletionRequest(RequestModel):
     """The body; fields that are not listed are accepted and named in a response header."""
 
     model: Annotated[Text, Field(min_length=1, max_length=256)]
-    messages: Annotated[list[RequestMessage], Field(min_length=1)]
+    messages: Annotated[list[RequestMessage], Field(min_length=1, fail_fast=True)]
     stream: Flag | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
@@ -103,7 +104,7 @@ class ChatCompletionRequest(RequestModel):
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     n: Annotated[Whole, Field(ge=1, le=1)] | None = None
     response_format: ResponseFormatSpec | None = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: Any = None
     user: Text | None = None
     session_id: Annotated[

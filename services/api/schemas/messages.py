@@ -69,7 +69,8 @@ def _kind_of_content(value: object) -> str:
 
 
 Content = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[list[Part], Tag("parts"), Field(min_length=1)],
+    Annotated[Text, Tag("text")]
+    | Annotated[list[Part], Tag("parts"), Field(min_length=1, fail_fast=True)],
     Discriminator(_kind_of_content),
 ]
 
@@ -80,7 +81,7 @@ class RequestMessage(RequestModel):
     role: Literal["developer", "system", "user", "assistant", "tool"]
     content: Content | None = None
     name: Text | None = None
-    tool_calls: list[RequestToolCall] | None = None
+    tool_calls: Annotated[list[RequestToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
 
     @model_validator(mode="after")

@@ -10,7 +10,11 @@ Flag = Annotated[bool, Field(strict=True)]
 
 
 class RequestModel(BaseModel):
-    """Takes camelCase and snake_case of every field; what it does not know is kept aside."""
+    """Takes camelCase and snake_case of every field; what it does not know is kept aside.
+
+    Lists have ``fail_fast``: only the first problem is told, and gathering the millions that 6 MiB
+    can hold would stop the gateway for half a minute.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True

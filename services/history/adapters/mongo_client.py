@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bson.errors import InvalidDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
-from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
 
 from services.history.ports import RefusedByStore
 from services.history.records import Record
@@ -81,7 +81,7 @@ def border() -> Generator[None]:
     except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
         raise RefusedByStore(type(error).__name__) from error
     except OperationFailure as error:
-        if error.code in _CONTENT_CODES:
+        if not _CONTENT_CODES.isdisjoint(_codes(error)):
             message = f"{type(error).__name__}, code {error.code}"
             raise RefusedByStore(message) from error
         raise _unavailable(error) from error
@@ -110,6 +110,13 @@ def document_of(record: Record) -> Document:
 def fields_of(document: Mapping[str, Any]) -> Document:
     """What a record is made of, from a stored document."""
     return {"id": document["_id"], **document}
+
+
+def _codes(error: OperationFailure) -> set[int | None]:
+    """Why the server refused: a bulk write has a code of its own, and one for each document."""
+    refused = (error.details or {}).get("writeErrors", ())
+    each = [one.get("code") for one in refused] if isinstance(error, BulkWriteError) else []
+    return {error.code, *each}
 
 
 def _unavailable(error: Exception) -> HistoryUnavailable:

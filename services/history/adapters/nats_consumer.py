@@ -106,8 +106,9 @@ class NatsConsumer:
         try:
             while True:
                 message = await self._pull(subscription)
-                if message is not None:
-                    await self._take(NatsDelivery(message))
+                delivery = _delivery(message) if message is not None else None
+                if delivery is not None:
+                    await self._take(delivery)
         finally:
             # Withdraws the pull. Left open, it would also hold up the client's drain for as long
             # as a status message that no fetch waits for any more lies in its queue.
@@ -143,6 +144,14 @@ class NatsConsumer:
         except Exception:
             log.exception("intake_failed", sequence=delivery.event.sequence)
             await delivery.again(_RETRY)
+
+
+def _delivery(message: Msg) -> NatsDelivery | None:
+    try:
+        return NatsDelivery(message)
+    except nats.errors.Error:
+        log.warning("message_is_no_delivery", subject=message.subject)
+        return None
 
 
 def _time(message: Msg) -> datetime:

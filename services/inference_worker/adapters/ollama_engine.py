@@ -22,6 +22,7 @@ from shared.errors import ChatError, EngineError, EngineTimeout
 # More waits in the engine's socket: who reads slowly makes it generate slowly.
 _MOST_PARTS: Final = 1024
 _TAIL: Final = 0.1
+_MOST_TOKENS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class OllamaEngine:
         without a timer, and so does what came in while the broker was slow.
         """
         pile = _Pile()
-        parts = await self._client.stream_chat(chat_body(run))
-        reading = asyncio.create_task(_read(parts, pile), name="ollama-read")
+        lines = self._client.stream_chat(chat_body(run))
+        reading = asyncio.create_task(_read(lines, pile), name="ollama-read")
         try:
             limit = self._limits.first_token
             while True:
@@ -134,7 +135,7 @@ async def _read(lines: AsyncGenerator[ollama.ChatResponse], pile: _Pile) -> None
                 begun = True
                 pile.add(line)
                 await pile.room()
-    except (ollama.ResponseError, httpx.HTTPError, OSError, ValueError) as error:
+    except (ollama.ResponseError, httpx.HTTPError, OSError, ValueError, RecursionError) as error:
         pile.end(translated(error, begun=begun))
     finally:
         pile.end(EngineError("the engine ended its answer in the middle"))
@@ -148,7 +149,9 @@ def _parts(message: ollama.Message) -> list[Part]:
     if message.content:
         parts.append(Text(message.content))
     for call in message.tool_calls or ():
-        arguments = json.dumps(call.function.arguments, ensure_ascii=False, separators=(",", ":"))
+        arguments = json.dumps(
+            call.function.arguments, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        )
         parts.append(Call(call.function.name, arguments))
     return parts
 
@@ -158,4 +161,9 @@ def _finish(part: ollama.ChatResponse, *, called: bool) -> Finish:
     if called and reason == "stop":
         reason = "tool_calls"
     # Go leaves a count of zero out, and Ollama one that it does not know: both are no number here.
-    return Finish(reason, part.prompt_eval_count, part.eval_count)
+    return Finish(reason, _count(part.prompt_eval_count), _count(part.eval_count))
+
+
+def _count(number: int | None) -> int | None:
+    # What cannot be a count would fail later, where the end of the answer is written down.
+    return number if number is not None and 0 <= number <= _MOST_TOKENS else None

@@ -19,6 +19,8 @@ from shared.errors import (
 
 # "request (700 tokens) exceeds the available context size (512 tokens)", "the input length exceeds
 # the context length", "the prompt is longer than the context length currently available".
+_LONGEST: Final = 500
+"""Characters of an error: a proxy may answer with a page, and the end must fit into an event."""
 _TOO_LONG: Final = re.compile(r"exceed\w*.*context|context.*exceed|longer than the context", re.I)
 
 
@@ -26,13 +28,14 @@ def translated(error: Exception, *, begun: bool) -> ChatError:
     """The error of the house for a foreign one.
 
     Args:
-        error: An ``ollama.ResponseError``, ``httpx.HTTPError``, ``OSError`` or ``ValueError``.
+        error: An ``ollama.ResponseError``, ``httpx.HTTPError`` or ``OSError``; any other one means
+            that what the engine said could not be understood.
         begun: Whether the engine had said something already.
     """
     if isinstance(error, ollama.ResponseError):
         return _refusal(error.status_code, _text(error.error))
     if isinstance(error, httpx.HTTPError | OSError):
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        reason = _clean(f"{type(error).__name__}: {error}").rstrip(": ")
         if begun:
             return EngineError(f"the engine broke off in the middle ({reason})")
         return EngineUnavailable(f"the engine cannot be reached ({reason})")
@@ -53,11 +56,16 @@ def _refusal(status: int, text: str) -> ChatError:
 
 def _text(error: object) -> str:
     """Ollama passes an error of its runner on as JSON in a string."""
-    text = str(error)
+    text = error if isinstance(error, str) else json.dumps(error)
     try:
         inner = json.loads(text)
-    except ValueError:
-        return text
+    except (ValueError, RecursionError):
+        return _clean(text)
     while isinstance(inner, dict) and ("error" in inner or "message" in inner):
         inner = inner.get("error", inner.get("message"))
-    return inner if isinstance(inner, str) else text
+    return _clean(inner if isinstance(inner, str) else text)
+
+
+def _clean(text: str) -> str:
+    # A lone surrogate, which JSON may hold, cannot be sent on.
+    return text[:_LONGEST].encode(errors="replace").decode()

@@ -5,8 +5,8 @@ import re
 import time
 from typing import Final
 
-import httpx
 import ollama
+import structlog
 
 from services.inference_worker.adapters.ollama_client import OllamaClient
 from services.inference_worker.adapters.ollama_errors import translated
@@ -17,6 +17,17 @@ from shared.errors import EngineError
 
 _NUM_CTX: Final = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 _COMPLETION: Final = "completion"
+_DAMAGED: Final = (
+    ollama.ResponseError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What comes of a description that is refused or of another shape."""
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class OllamaModels:
@@ -39,7 +50,8 @@ class OllamaModels:
         except TimeoutError as error:
             message = f"the engine did not answer within {self._timeout:g} s"
             raise EngineError(message) from error
-        except (ollama.ResponseError, httpx.HTTPError, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever an engine says, it must not end the worker.
             failure = translated(error, begun=False)
             raise EngineError(failure.message) from error
         state = EngineState(
@@ -67,13 +79,11 @@ class OllamaModels:
         key = f"{model.digest}"
         if key not in self._cards:
             try:
-                shown = await self._client.show(model.model or "")
-            except ollama.ResponseError as error:
-                if error.status_code == httpx.codes.NOT_FOUND:
-                    # Removed since it was listed.
-                    return None
-                raise
-            self._cards[key] = _card(model, shown)
+                self._cards[key] = _card(model, await self._client.show(model.model or ""))
+            except _DAMAGED as error:
+                # Removed since it was listed, or damaged: the others can be served all the same.
+                log.info("model_passed_over", model=name, error=type(error).__name__)
+                return None
         card = self._cards[key]
         # Two names may stand for the same digest.
         return card.model_copy(update={"name": name}) if card else None

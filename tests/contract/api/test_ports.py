@@ -158,9 +158,17 @@ async def test_accepting_is_recorded_without_ending_anything(ports: Ports) -> No
 
 
 async def test_a_queued_request_is_withdrawn_once(ports: Ports) -> None:
-    number = await ports.queue.enqueue(command(new_completion_id()), "demo:latest", "a")
-    assert await ports.queue.withdraw(number) is True
-    assert await ports.queue.withdraw(number) is False
+    completion_id = new_completion_id()
+    number = await ports.queue.enqueue(command(completion_id), "demo:latest", "a")
+    assert await ports.queue.withdraw(number, completion_id) is True
+    assert await ports.queue.withdraw(number, completion_id) is False
+
+
+async def test_a_number_that_is_anothers_by_now_withdraws_nothing(ports: Ports) -> None:
+    completion_id = new_completion_id()
+    number = await ports.queue.enqueue(command(completion_id), "demo:latest", "a")
+    assert await ports.queue.withdraw(number, new_completion_id()) is False
+    assert await ports.queue.withdraw(number, completion_id) is True
 
 
 async def test_a_full_queue_refuses(ports: Ports) -> None:

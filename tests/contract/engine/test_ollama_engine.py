@@ -1,5 +1,7 @@
 """What only Ollama's protocol can do wrong, and how its lines are joined."""
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,7 +12,15 @@ from services.inference_worker.adapters.ollama_client import build_client
 from services.inference_worker.adapters.ollama_engine import OllamaEngine, QuietLimits
 from services.inference_worker.ports import Batch, Finish, Part, Text
 from shared.errors import EngineError
-from tests.fakes.inference_worker.http_engine import Hang, HttpEngine, HttpStep, Lines, Raw, line
+from tests.fakes.inference_worker.http_engine import (
+    Hang,
+    HttpEngine,
+    HttpStep,
+    Lines,
+    Raw,
+    Status,
+    line,
+)
 from tests.fakes.inference_worker.requests import request
 
 DONE = line(done=True, done_reason="stop", prompt_eval_count=3, eval_count=2)
@@ -57,6 +67,12 @@ async def test_a_line_may_come_in_pieces() -> None:
         Raw(b'{"message":{"role":"assistant","content":"cut in ha'),
         Raw(b"no json at all\n"),
         Raw(b'{"done":false}\n'),
+        Raw(b"[1]\n"),
+        Raw(b'{"message":{"role":"assistant","content":"\\ud800"},"done":false}\n'),
+        Raw(
+            b'{"message":{"role":"assistant","tool_calls":'
+            b'[{"function":{"name":"f","arguments":{"a":NaN}}}]},"done":false}\n'
+        ),
         Lines([]),
     ],
 )
@@ -71,6 +87,36 @@ async def test_a_reply_that_breaks_the_protocol_is_an_engine_error(wrong: HttpSt
         with pytest.raises(EngineError):
             await listen()
     assert heard == [Text("Hel")]
+
+
+async def test_only_a_line_feed_ends_a_line_and_a_blank_one_says_nothing() -> None:
+    text = "next line: \x85, line separator: \u2028, NUL: \x00"
+    said = json.dumps(line(text), ensure_ascii=False).encode()
+    async with engine_over([Raw(b"\r\n" + said + b"\n\n"), Lines([DONE])]) as (engine, _):
+        batches = await batches_of(engine)
+    assert batches[0].parts == [Text(text)]
+
+
+async def test_a_line_without_an_end_is_not_read_for_ever() -> None:
+    async with engine_over([*([Raw(b"x" * 2**20)] * 17), Hang()]) as (engine, _):
+        async with asyncio.timeout(10):
+            with pytest.raises(EngineError, match="not its protocol"):
+                await batches_of(engine)
+
+
+@pytest.mark.parametrize("count", [-2, 2**40])
+async def test_a_count_that_cannot_be_one_is_absent(count: int) -> None:
+    last = line(done=True, done_reason="stop", prompt_eval_count=count, eval_count=count)
+    async with engine_over([Lines([line("Hi"), last])]) as (engine, _):
+        batches = await batches_of(engine)
+    assert batches[-1].finish == Finish("stop", None, None)
+
+
+async def test_an_error_page_is_cut_to_a_sentence() -> None:
+    async with engine_over([Status(500, "x" * 200_000)]) as (engine, _):
+        with pytest.raises(EngineError) as caught:
+            await batches_of(engine)
+    assert 0 < len(caught.value.message) <= 500
 
 
 async def test_a_reply_that_stays_open_after_its_last_word_is_over() -> None:

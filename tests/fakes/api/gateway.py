@@ -11,6 +11,7 @@ import uvicorn
 
 from services.api.app import create_app
 from services.api.draining import Drain
+from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import ApiSettings, Settings
 from services.api.world import OpenWorld, nats_world
@@ -56,7 +57,7 @@ class RunningGateway:
         config = uvicorn.Config(
             self._app,
             port=port,
-            http="httptools",
+            http=GatewayProtocol,
             ws="none",
             log_config=None,
             access_log=False,

@@ -133,7 +133,9 @@ class FakeQueue:
         self.on_request(RunCompletion.from_bytes(command))
         return number
 
-    async def withdraw(self, number: int) -> bool:
+    async def withdraw(self, number: int, completion_id: CompletionId) -> bool:
+        if completion_id.encode() not in self.requests.get(number, b""):
+            return False
         return self.requests.pop(number, None) is not None
 
 

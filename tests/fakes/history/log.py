@@ -27,6 +27,7 @@ class MemoryLog:
         self.purged_below: list[int] = []
         self.available = True
         self.looked = 0
+        self.searched: list[CompletionId] = []
 
     def _check(self) -> None:
         if not self.available:
@@ -34,6 +35,7 @@ class MemoryLog:
 
     async def find(self, completion_id: CompletionId) -> list[RawEvent]:
         self._check()
+        self.searched.append(completion_id)
         wanted = (subjects.accepted(completion_id), subjects.completed(completion_id))
         return [event for event in self.events if event.subject in wanted]
 

@@ -72,6 +72,14 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait(10)
 
+    def freeze(self) -> None:
+        """SIGSTOP: it stands still, and what is sent to it waits in its sockets."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self) -> None:
         """SIGTERM, without waiting."""
         self.process.send_signal(signal.SIGTERM)
@@ -100,6 +108,11 @@ class World:
         """Start the demo engine, on the same port as before."""
         self._engine = HttpServer(build_handler(Defaults(40.0, 0.0), parallel, 512))
         self._engine_port = await self._engine.start("127.0.0.1", self._engine_port)
+
+    async def gate(self, *, closed: bool) -> None:
+        """Hold the engine before its next token, or let it go on."""
+        url = f"http://127.0.0.1:{self._engine_port}/demo/gate"
+        (await self._http.post(url, json={"closed": closed})).raise_for_status()
 
     def stop_engine(self) -> None:
         """Stop the demo engine."""
@@ -216,11 +229,6 @@ class World:
         reply = await self._http.get(f"http://127.0.0.1:{self._engine_port}/demo/log")
         log: list[dict[str, Any]] = reply.json()
         return log
-
-    async def gate(self, *, closed: bool) -> None:
-        """Stop all generations at their next token, or let them go on."""
-        address = f"http://127.0.0.1:{self._engine_port}/demo/gate"
-        await self._http.post(address, json={"closed": closed})
 
     async def close(self) -> None:
         """Leave nothing running."""

@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
 
 import pytest
+from pydantic import ValidationError
 
 from services.api.ports import Service
+from services.api.schemas.chat import ChatCompletionRequest
 from shared.contracts.chat import CompletionStatus
 from shared.errors import BY_CODE
 from tests.fakes.api.worker import announcement
@@ -31,6 +33,8 @@ BAD_REQUESTS = [
     Case("lone surrogate", b'{"model":"\\ud800"}', None, "The body is not valid JSON"),
     Case("bomb", b"[" * 5000, None, "The body is not valid JSON"),
     Case("deep", b'{"a":' * 200 + b"1" + b"}" * 200, None, "The body nests more than 64"),
+    Case("crowd", {**GOOD, "x": [[]] * 60_000}, None, "The body holds more than 50000 lists"),
+    Case("crowd of messages", {**GOOD, "messages": [USER] * 60_000}, None, "The body holds more"),
     Case("nan", b'{"temperature":NaN}', None, "The body is not valid JSON"),
     Case("no model", {"messages": [USER]}, "model", "model: this field is required"),
     Case("no messages", {"model": "demo"}, "messages", "messages: this field is required"),
@@ -124,6 +128,22 @@ async def test_a_bad_request_is_400_and_says_where(case: Case) -> None:
     }
     assert response.headers["x-request-id"]
     assert world.journal.accepted == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**GOOD, "messages": [0] * 100},
+        {**GOOD, "messages": [{"role": "user", "content": [0] * 100}]},
+        {**GOOD, "messages": [{"role": "assistant", "tool_calls": [0] * 100}]},
+        {**GOOD, "tools": [0] * 100},
+        {**GOOD, "stop": [0] * 100},
+    ],
+)
+def test_of_many_mistakes_only_the_first_is_looked_for(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatCompletionRequest.model_validate(body)
+    assert caught.value.error_count() == 1
 
 
 async def test_a_bad_value_is_never_echoed() -> None:

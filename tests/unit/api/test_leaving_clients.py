@@ -16,7 +16,7 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
-from shared.contracts.history import CreateSession
+from shared.contracts.history import CreateSession, SessionHead, SessionHeadQuery
 from shared.contracts.ids import UserId, new_session_id
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON
@@ -185,6 +185,21 @@ async def test_a_refused_turn_frees_its_session_at_once() -> None:
         assert world.turns.entries[session_id].state.running is None
 
 
+async def test_a_turn_that_has_no_place_leaves_its_session_free() -> None:
+    world = FakeWorld()
+    session_id = new_session_id()
+
+    async def wrong(query: SessionHeadQuery) -> SessionHead:
+        return SessionHead.model_construct(turn=-5, leaf=None, last_user=None, titled=True)
+
+    world.history.session_head = wrong  # type: ignore[method-assign]
+    visitor = Visitor(sessionId=session_id)
+    async with visiting(world, visitor) as answering:
+        await answering
+    assert visitor.status == 500
+    assert world.turns.entries == {}
+
+
 async def test_a_session_stays_busy_until_the_abandoned_turn_has_ended() -> None:
     world = FakeWorld()
     session_id = new_session_id()
@@ -272,3 +287,57 @@ async def test_a_users_third_unfinished_completion_takes_the_other_lane() -> Non
         for visitor in visitors:
             visitor.leave.set()
         await asyncio.gather(*calls)
+
+
+class Chatterbox(Visitor):
+    """A client for whom the worker has another token whenever it has taken one."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        super().__init__(stream=True)
+        self._world = world
+        self._tokens = 1
+
+    async def send(self, message: Message) -> None:
+        await super().send(message)
+        await asyncio.sleep(0)
+        for box in self._world.mailboxes.boxes.values():
+            body = b'data: {"choices":[]}\n\n'
+            box.put(Frame(FrameKind.TOKENS, 1, self._tokens, 1, 1, 1, 0, body))
+        self._tokens += 1
+
+
+async def test_a_stop_that_cannot_wait_ends_even_a_stream_that_never_pauses() -> None:
+    world = FakeWorld()
+    visitor = Chatterbox(world)
+    world.queue.on_request = first_token(world)
+    async with visiting(world, visitor) as answering:
+        await eventually(lambda: visitor.got)
+        world.drain.begin()
+        world.drain.cut_short()
+        await asyncio.wait_for(answering, 2)
+    assert b'"code":"server_shutdown"' in visitor.got
+    assert visitor.got.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_body_that_stops_coming_is_408_and_the_end_of_the_connection() -> None:
+    world, visitor = FakeWorld(), Visitor()
+    headers: list[tuple[bytes, bytes]] = []
+
+    async def receive() -> Message:
+        if not headers:
+            headers.append((b"asked", b""))
+            return {"type": "http.request", "body": b'{"model"', "more_body": True}
+        await visitor.leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        headers.extend(message.get("headers", ()))
+        await visitor.send(message)
+
+    settings = quick_settings(body_timeout=timedelta(milliseconds=50))
+    async with app_of(world, settings) as app:
+        await asyncio.wait_for(app(visitor.scope, receive, send), 2)
+    assert visitor.status == 408
+    assert json.loads(visitor.got)["error"]["code"] == "request_timeout"
+    assert (b"connection", b"close") in headers
+    assert world.journal.accepted == []

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.history.background import again_and_again, until_done
+from services.history.background import Background, again_and_again, until_done
 from services.history.ports import RawEvent
 from services.history.purger import Purger
 from services.history.recorder import Recorder
@@ -17,6 +17,7 @@ from shared.errors import HistoryUnavailable
 from tests.fakes.history.conversation import NOON, SESSION, USER, Turn
 from tests.fakes.history.log import MemoryLog, raw
 from tests.fakes.history.memory_store import MemoryStore
+from tests.support.waiting import eventually
 from tests.unit.history.test_recorder import START, record, store_with_session
 
 SLACK = timedelta(seconds=60)
@@ -58,6 +59,16 @@ async def test_an_end_that_was_published_and_not_stored_is_stored_not_replaced()
 
     assert len(log.events) == 1
     assert turn.answer in store.stored_messages
+
+
+async def test_an_end_that_cannot_be_stored_does_not_keep_others_from_being_closed() -> None:
+    store, bad, good = store_with_session(), Turn(), Turn(2)
+    log = MemoryLog([raw(bad.completed(completed_at=NOON.replace(tzinfo=None)), NOON)])
+    await record(store, bad.accepted(overdue_after_s=0), good.accepted(overdue_after_s=0))
+
+    assert await _sweeper(store, log, timedelta(days=1)).sweep() == 1
+
+    assert log.events[-1].subject.endswith(good.completion_id)
 
 
 def _events(count: int, *, size: int = 100) -> list[RawEvent]:
@@ -135,6 +146,27 @@ async def test_work_is_tried_again_until_it_is_done() -> None:
     await until_done("work", work, pause=0)
 
     assert failures == []
+
+
+async def test_a_part_that_dies_is_told_and_one_that_ends_or_is_stopped_is_not() -> None:
+    deaths: list[int] = []
+    background = Background(lambda: deaths.append(1))
+    dead = asyncio.Event()
+
+    async def dying() -> None:
+        await dead.wait()
+        raise KeyError("bug")
+
+    background.start("ends", asyncio.sleep(0))
+    background.start("dies", dying())
+    background.start("lives", asyncio.Event().wait())
+    await asyncio.sleep(0)
+    assert deaths == []
+    dead.set()
+    await eventually(lambda: deaths == [1])
+
+    await background.stop()
+    assert deaths == [1]
 
 
 async def test_periodic_work_outlives_an_error() -> None:

@@ -1,10 +1,13 @@
 """What readers see of a session, and where the next turn goes."""
 
+import pytest
+
 from services.history.freshness import Freshness
 from services.history.ports import RawEvent
 from services.history.reading import Reading
 from services.history.recorder import Recorder
-from shared.contracts.chat import CompletionStatus
+from shared.contracts.chat import CompletionStatus, Message
+from shared.contracts.events import NewMessage, NewTurn
 from shared.contracts.history import GetSession, SessionDetail, SessionHead, SessionHeadQuery
 from shared.contracts.ids import CompletionId
 from tests.fakes.history.conversation import NOON, SESSION, USER, Turn
@@ -171,6 +174,42 @@ async def test_a_read_after_a_completion_that_nobody_knows_answers_what_there_is
     scene = _Scene()
 
     assert (await scene.detail(after=Turn().completion_id)).messages == []
+
+
+@pytest.mark.parametrize("name", ["*", ">", "a b", "chatcmpl-1", ""])
+async def test_a_name_that_is_no_completion_never_becomes_part_of_a_subject(name: str) -> None:
+    scene = _Scene()
+
+    await scene.detail(after=CompletionId(name))
+
+    assert scene.log.searched == []
+
+
+async def test_an_end_that_cannot_be_stored_does_not_hide_its_session() -> None:
+    turn = Turn()
+    poison = turn.completed(completed_at=NOON.replace(tzinfo=None))
+    scene = _Scene(raw(turn.accepted(), NOON), raw(poison, NOON, 2))
+
+    detail = await scene.detail(after=turn.completion_id)
+
+    assert [message.id for message in detail.messages] == [turn.user_message]
+
+
+async def test_a_message_that_names_itself_as_its_parent_does_not_hold_up_the_reader() -> None:
+    scene, turn = _Scene(), Turn()
+    ring = NewMessage(
+        id=turn.user_message,
+        parent_id=turn.user_message,
+        depth=1,
+        message=Message(role="assistant", content="I come after myself"),
+    )
+    new = NewTurn(session_id=SESSION, turn=1, messages=[ring])
+    await record(scene.store, turn.accepted(turn=new))
+
+    head = await scene.head()
+
+    assert (head.turn, head.last_user) == (1, None)
+    assert await scene.texts() == ["I come after myself"]
 
 
 async def test_a_read_while_the_broker_is_away_answers_what_is_stored() -> None:

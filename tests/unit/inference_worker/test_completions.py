@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.ids import CompletionId
 from shared.errors import (
     ChatError,
     ContextLengthExceeded,
@@ -42,9 +44,10 @@ class World:
         deliveries: int = 1,
         ack_wait: float = 10.0,
         pulled: float = 0.0,
+        broker: FakeBroker | None = None,
     ) -> None:
         self.engine = ScriptedEngine(*scripts)
-        self.broker = FakeBroker()
+        self.broker = broker or FakeBroker()
         self.stop = StopSignal()
         self.missing: list[str] = []
         data = (run or request()).to_bytes()
@@ -372,6 +375,88 @@ async def test_a_predecessor_that_sent_tokens_is_followed_by_an_honest_end() -> 
     assert (end.status, end.error.code, end.text) == ("failed", "worker_lost", "Hel")
     assert (end.attempts, end.events) == (2, 2)
     assert world.engine.asked == []
+    assert world.last_steps == IN_ORDER
+
+
+async def test_a_first_delivery_of_what_another_worker_has_begun_is_left_to_that_one() -> None:
+    world = World()
+    world.broker.stored = [(4, Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b""))]
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log == []
+    assert world.engine.asked == []
+
+
+TAKEOVER = Frame(FrameKind.TAKEOVER, 2, 0, 0, 0, 0, 0, b"")
+
+
+async def test_a_worker_that_stood_still_does_not_end_what_another_one_answers_by_now() -> None:
+    world = World([words("Mine"), stop()], pulled=11, ack_wait=10)
+    world.broker.on_send = lambda _: world.broker.stored.append((5, TAKEOVER))
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.last_steps == []
+    assert world.broker.ends == {}
+
+
+async def test_a_worker_that_nobody_answered_for_an_ack_wait_looks_before_it_ends() -> None:
+    release = asyncio.Event()
+    world = World([release, words("Mine"), stop()], ack_wait=0.04)
+    running = world.start()
+    await eventually(lambda: world.engine.open == 1)
+    world.broker.unanswered = True
+    await eventually(lambda: world.broker.log.count("in_progress") >= 8)
+    world.broker.unanswered = False
+    await eventually(lambda: world.broker.log.count("in_progress") >= 10)
+
+    world.broker.stored.append((5, TAKEOVER))
+    release.set()
+    await running
+
+    assert world.last_steps == []
+
+
+async def test_a_worker_that_stood_still_ends_what_nobody_has_taken_over() -> None:
+    world = World([words("Mine"), stop()], pulled=11, ack_wait=10)
+
+    end = await world.run()
+
+    assert end.text == "Mine"
+    assert world.last_steps == IN_ORDER
+
+
+async def test_an_end_that_nobody_can_read_does_not_bring_the_request_back_for_ever() -> None:
+    world = World(deliveries=2)
+    world.broker.ends[ID] = b"no event"
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.last_steps == IN_ORDER
+
+
+class Swallowing(FakeBroker):
+    """Asked for a tombstone it swallows one cancellation, as ``wait_for`` of Python 3.11 may."""
+
+    async def cancelled(self, completion_id: CompletionId) -> bool:
+        """See ``Ledger``."""
+        if "in_progress" in self.log:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return False
+
+
+async def test_a_heartbeat_that_swallows_its_cancellation_keeps_no_slot() -> None:
+    release = asyncio.Event()
+    world = World([release, words("Hi"), stop()], ack_wait=0.4, broker=Swallowing())
+    running = world.start()
+    await eventually(lambda: "in_progress" in world.broker.log)
+
+    release.set()
+    async with asyncio.timeout(5):
+        await running
+
     assert world.last_steps == IN_ORDER
 
 

@@ -23,6 +23,7 @@ class Queues:
         self.held: dict[Source, asyncio.Event] = {}
         self.given_back: list[FakeJob] = []
         self.missing: set[Source] = set()
+        self.broken: set[Source] = set()
         self.pulls = 0
 
     def put(self, source: Source, name: str) -> None:
@@ -38,6 +39,9 @@ class Queues:
         self.pulls += wait is not None
         if source in self.missing:
             return PullEnd.MISSING
+        if source in self.broken and wait is not None:
+            self.broken.discard(source)
+            raise RuntimeError("a mistake")
         if not self.waiting[source] and wait is not None:
             self.held[source] = asyncio.Event()
             try:
@@ -162,6 +166,15 @@ async def test_a_missing_queue_is_reported_and_asked_again_without_haste() -> No
     async with dispatching(queues, Work(), missing=missing):
         await eventually(lambda: len(missing) >= 2)
         assert queues.pulls < 10
+
+
+async def test_a_pull_that_crashes_is_held_again() -> None:
+    queues, work = Queues(), Work()
+    queues.broken = {A}
+    async with dispatching(queues, work):
+        await eventually(lambda: A in queues.held)
+        queues.put(A, "1")
+        await work.begun(1)
 
 
 async def test_a_queue_that_is_offered_later_is_pulled_and_one_withdrawn_is_not() -> None:

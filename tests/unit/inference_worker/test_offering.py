@@ -143,6 +143,18 @@ async def test_a_queue_that_is_missing_is_asked_for_again_while_the_model_stays_
     assert around.served == {"m:latest"}
 
 
+async def test_a_model_that_went_while_its_queue_was_in_doubt_leaves_no_haste_behind() -> None:
+    around = Around("m:latest", "n:latest")
+    await around.offering.check()
+
+    around.offering.queue_missing("n:latest")
+    assert not around.offering.settled
+    around.models = ["m:latest"]
+    await around.offering.check()
+
+    assert around.offering.settled
+
+
 async def test_a_queue_with_less_than_a_second_of_ack_wait_is_refused() -> None:
     around = Around("m:latest")
     around.ack_wait = 0.5

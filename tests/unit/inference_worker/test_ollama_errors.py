@@ -60,5 +60,20 @@ def test_a_connection_that_breaks_before_the_first_word_is_an_engine_that_is_awa
     assert type(translated(error, begun=True)) is EngineError
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ollama.ResponseError("x" * 10_000, 500),
+        ollama.ResponseError('{"error": "bad \\ud800"}', 500),
+        ollama.ResponseError('{"error": {"message": ["odd"]}}', 500),
+        httpx.RemoteProtocolError("x" * 10_000),
+    ],
+)
+def test_whatever_an_engine_says_its_error_is_short_and_can_be_sent(error: Exception) -> None:
+    message = translated(error, begun=True).message
+    assert 0 < len(message) < 600
+    assert message.encode()
+
+
 def test_a_line_that_is_no_json_is_an_engine_error() -> None:
     assert type(translated(ValueError("x"), begun=False)) is EngineError

@@ -5,7 +5,7 @@ from services.inference_worker.transcript import ANSWER_LIMIT, Transcript, answe
 
 
 def test_everything_counts_text_thinking_and_calls() -> None:
-    transcript = Transcript(limit=10)
+    transcript = Transcript(limit=10 + 128)
 
     assert transcript.take(Thinking("1234")) == Thinking("1234")
     assert transcript.take(Call("f", "{}")) == Call("f", "{}")
@@ -27,9 +27,21 @@ def test_the_bound_is_in_bytes_and_never_splits_a_character() -> None:
 
 
 def test_a_call_that_does_not_fit_is_left_out_whole() -> None:
-    transcript = Transcript(limit=5)
+    transcript = Transcript(limit=128 + 5)
     assert transcript.take(Call("f", '{"a":1}')) is None
     assert transcript.full
+
+
+def test_calls_without_arguments_do_not_outgrow_the_event_that_holds_them() -> None:
+    limit = answer_limit(2**20)
+    transcript = Transcript(limit)
+    call = Call("", "{}")
+
+    while transcript.take(call) is not None:
+        transcript.called("call_" + 32 * "0", call)
+
+    said = transcript.said(tokens=0, events=0)
+    assert sum(len(one.model_dump_json()) for one in said.tool_calls) < 2**20
 
 
 def test_the_limit_is_a_mebibyte_unless_the_broker_carries_less() -> None:
