@@ -1,9 +1,9 @@
 # The only commands anyone has to know. GNU make and /bin/sh; everything else is in .venv.
 
-PORT     ?= 8000
+PORT     ?=
 WORKERS  ?= 1
 GATEWAYS ?= 1
-DATA_DIR ?= .parley
+DATA_DIR ?=
 ARGS     ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
@@ -26,8 +26,8 @@ help: ## Show these lines
 setup: $(STAMP) ## Install everything into .venv, start nothing
 
 run: $(STAMP) ## Start all of Parley (PORT, WORKERS, GATEWAYS, DATA_DIR, ARGS); Ctrl-C stops it
-	@exec $(BIN)/parley up --port '$(PORT)' --workers '$(WORKERS)' --gateways '$(GATEWAYS)' \
-		--data-dir '$(DATA_DIR)' $(if $(WEB_DIST),--web-dist $(WEB_DIST)) $(ARGS)
+	@exec $(BIN)/parley up $(if $(PORT),--port '$(PORT)') --workers '$(WORKERS)' --gateways '$(GATEWAYS)' \
+		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(WEB_DIST),--web-dist $(WEB_DIST)) $(ARGS)
 
 test: $(STAMP) $(NODE_CLIENT) ## Run the tests that need no Docker (PYTEST_ARGS)
 	$(BIN)/pytest $(PYTEST_ARGS)

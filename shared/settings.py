@@ -78,6 +78,8 @@ def load_or_exit(load: Callable[[], _S]) -> _S:
 
 def _variable(title: str, location: tuple[int | str, ...]) -> str:
     """The environment variable behind a field, as a user knows no class names; may be empty."""
+    if not location:
+        return ""
     name = "_".join(str(part) for part in location)
     prefix = next(
         (

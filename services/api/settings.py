@@ -24,8 +24,15 @@ class ApiSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="API_", frozen=True, extra="ignore")
 
-    host: str = Field(default="127.0.0.1", description="Where the gateway listens.")
-    port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free one.")
+    host: str = Field(
+        default="127.0.0.1", description="Where `parley api` listens; `parley up` takes --host."
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="Port of `parley api`, 0 for a free one; `parley up` takes --port.",
+    )
     auth: Literal["local", "open", "required"] = Field(
         default="local", description="local: everyone is user `local`, on a loopback address only."
     )

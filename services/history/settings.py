@@ -27,7 +27,7 @@ class HistorySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HISTORY_", frozen=True, extra="ignore")
 
     database: str = Field(
-        default="parley", min_length=1, max_length=38, description="Name of the database."
+        default="parley", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="Name of the database."
     )
     consumers: int = Field(
         default=4, ge=1, le=16, description="Events that one process stores at once."
