@@ -1,5 +1,7 @@
 """Sessions: read and change them, minding the turn that may be running."""
 
+from typing import Final
+
 from services.api.background import Background
 from services.api.cancelling import Cancelling
 from services.api.session_ports import History
@@ -18,7 +20,9 @@ from shared.contracts.history import (
 from shared.contracts.ids import CompletionId, SessionId, UserId, new_session_id
 from shared.errors import BrokerUnavailable, SessionNotFound
 
-_MOST_MESSAGES = 10_000
+_MOST_MESSAGES: Final = 10_000
+_MOST_CHARACTERS: Final = 32 * 2**20
+"""Of text and images: a session full of pictures would not fit into memory."""
 
 
 class Sessions:
@@ -59,9 +63,11 @@ class Sessions:
         """A session and the messages of its active branch, oldest first.
 
         Without ``limit`` all of them, gathered page by page: one reply of the broker is bounded.
+        The oldest of a huge session are left for another call.
         """
         after = await self._last_completion(user_id, session_id)
         gathered: list[StoredMessage] = []
+        size = 0
         while True:
             detail = await self._history.get_session(
                 GetSession(
@@ -76,7 +82,9 @@ class Sessions:
                 raise SessionNotFound("This session does not exist.", param="id")
             gathered = [*detail.messages, *gathered]
             before_depth = detail.next_before_depth
-            if limit is not None or before_depth is None or len(gathered) >= _MOST_MESSAGES:
+            size += sum(map(_size, detail.messages))
+            full = len(gathered) >= _MOST_MESSAGES or size >= _MOST_CHARACTERS
+            if limit is not None or before_depth is None or full:
                 page = SessionDetail(messages=gathered, next_before_depth=before_depth)
                 return detail.session, page
 
@@ -106,3 +114,9 @@ class Sessions:
         if held is None or held.state.user_id != user_id:
             return None
         return held.state.last
+
+
+def _size(message: StoredMessage) -> int:
+    if not isinstance(message.content, list):
+        return len(message.content or "")
+    return sum(len(part.text or "") + len(part.image_url or "") for part in message.content)

@@ -13,6 +13,8 @@ def chat_body(run: RunCompletion) -> dict[str, Any]:
     """The body; what the client did not say is left to the model's own defaults.
 
     ``truncate`` is off: a prompt that is too long is an error, not silently another prompt.
+    ``shift`` is off: an answer that fills the window ends there (``length``); else Ollama drops the
+    prompt's front while it generates, and goes on for up to ten windows (measured on 0.20.7).
 
     Raises:
         InvalidRequest: an image that is no data URL, arguments that are no JSON object.
@@ -22,6 +24,7 @@ def chat_body(run: RunCompletion) -> dict[str, Any]:
         "messages": _messages(run.messages),
         "stream": True,
         "truncate": False,
+        "shift": False,
     }
     options = _options(run.sampling)
     if options:

@@ -127,6 +127,25 @@ async def test_a_session_shows_all_its_messages_oldest_first() -> None:
     assert page["nextBeforeDepth"] == 8
 
 
+async def test_a_session_of_many_pictures_is_shown_in_portions_that_fit_into_memory() -> None:
+    world = FakeWorld()
+    picture = ContentPart(type="image_url", image_url="data:image/png;base64," + "A" * 200_000)
+    async with client_of(world) as client:
+        session_id = SessionId((await client.post("/api/chat/sessions/", json={})).json()["id"])
+        world.history.messages[session_id] = [
+            StoredMessage(
+                id=MessageId(f"m{n}"), role="user", content=[picture], created_at=NOON, depth=n
+            )
+            for n in range(1, 250)
+        ]
+        path = f"/api/chat/sessions/{session_id}/"
+        newest = (await client.get(path)).json()
+        rest = (await client.get(f"{path}?beforeDepth={newest['nextBeforeDepth']}")).json()
+    depths = [message["depth"] for part in (rest, newest) for message in part["messages"]]
+    assert depths == list(range(1, 250))
+    assert newest["nextBeforeDepth"] == 50
+
+
 async def test_a_message_shows_what_it_has() -> None:
     world = FakeWorld()
     completion_id = new_completion_id()

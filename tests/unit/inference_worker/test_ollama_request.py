@@ -28,6 +28,7 @@ def test_a_plain_request_says_nothing_that_the_client_did_not_say() -> None:
         "messages": [{"role": "user", "content": "Say hello"}],
         "stream": True,
         "truncate": False,
+        "shift": False,
     }
 
 
