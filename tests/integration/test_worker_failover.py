@@ -167,7 +167,7 @@ async def test_sigterm_lets_running_answers_finish_and_takes_nothing_more(world:
     await decoding(world, *running)
 
     worker.terminate()
-    await eventually(lambda: _nobody_serves(world))
+    await eventually(lambda: _nobody_serves(world), within=30)
     assert await world.catalog() == []
     late = await world.ask("Too late [demo tokens=3]")
     ends = [await world.end_of(one) for one in running]
