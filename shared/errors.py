@@ -6,6 +6,9 @@ ChatError
 │   └── PayloadTooLarge
 ├── ModelNotFound
 ├── SessionNotFound
+├── CompletionNotFound
+├── FramesGone
+├── KeyReused
 ├── SessionBusy
 ├── NoWorker
 ├── QueueFull
@@ -67,6 +70,24 @@ class SessionNotFound(ChatError):
     """The session does not exist or belongs to somebody else: the two look alike on purpose."""
 
     code = "session_not_found"
+
+
+class CompletionNotFound(ChatError):
+    """The completion does not exist or belongs to somebody else: the two look alike on purpose."""
+
+    code = "completion_not_found"
+
+
+class FramesGone(ChatError):
+    """The completion is over and its stream is no longer kept; its answer may be read whole."""
+
+    code = "stream_gone"
+
+
+class KeyReused(ChatError):
+    """An idempotency key came again with another request."""
+
+    code = "idempotency_key_reused"
 
 
 class SessionBusy(ChatError):

@@ -5,14 +5,26 @@ from typing import Any, Final
 from shared.errors import (
     Cancelled,
     ChatError,
+    CompletionNotFound,
+    FramesGone,
     InvalidRequest,
+    KeyReused,
     ModelNotFound,
     QueueFull,
     SessionBusy,
     SessionNotFound,
 )
 
-_CLIENT: Final = (InvalidRequest, ModelNotFound, SessionNotFound, SessionBusy, Cancelled)
+_CLIENT: Final = (
+    InvalidRequest,
+    ModelNotFound,
+    SessionNotFound,
+    CompletionNotFound,
+    FramesGone,
+    KeyReused,
+    SessionBusy,
+    Cancelled,
+)
 
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:

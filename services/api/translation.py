@@ -98,7 +98,7 @@ def failure_of(end: CompletionCompleted) -> ChatError | None:
         case CompletionStatus.EXPIRED:
             return DeadlineExceeded("The request waited too long for a free worker.")
         case _ if end.error is not None:
-            return error_from(end.error.code, end.error.message)
+            return error_from(end.error.code, end.error.message, end.error.param)
         case _:
             return WorkerLost("The completion failed without saying why.")
 

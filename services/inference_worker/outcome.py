@@ -41,7 +41,7 @@ def failed(error: ChatError) -> Outcome:
     """It ends with an error; what was sent before stays part of the answer."""
     return Outcome(
         CompletionStatus.FAILED,
-        error=Failure(code=error.code, message=error.message),
+        error=Failure(code=error.code, message=error.message, param=error.param),
         engine_ran=not isinstance(error, _NEVER_RAN),
     )
 

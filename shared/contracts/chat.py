@@ -117,3 +117,5 @@ class Failure(WireModel):
 
     code: str
     message: str
+    param: str | None = None
+    """The field of the request that is to blame, where there is one."""

@@ -45,3 +45,5 @@ class RunCompletion(WireModel):
     place: AnswerPlace | None = None
     generating_deadline: timedelta
     """From the pull on, by the worker's monotonic clock, over all that it does for this request."""
+    watch_timeout: timedelta | None = None
+    """A worker that hears no ``Watched`` for so long cancels by itself; absent means never."""

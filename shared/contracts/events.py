@@ -50,6 +50,14 @@ class CompletionAccepted(WireModel):
     place: AnswerPlace | None = None
     overdue_after_s: float
     """All deadlines together, in seconds after the event's time in the stream."""
+    reply_subject: str | None = None
+    """Where its frames go, as the request says too."""
+    lane: str | None = None
+    """The lane that it was queued in."""
+    include_usage: bool | None = None
+    """Whether its client asked for the extra usage chunk: who resumes goes on in the same form."""
+    resumable: bool | None = None
+    """Whether it goes on for a grace when its client goes away."""
 
 
 class CompletionCompleted(WireModel):
@@ -72,6 +80,9 @@ class CompletionCompleted(WireModel):
     """Absent when no engine was reached."""
     timings: Timings = Timings()
     attempts: int = 1
+    """How many workers have run it."""
+    continued_at: list[int] | None = None
+    """Index of the first event after each place where an answer that had broken off went on."""
     events: int = 0
     """How many SSE events (indices 0 to events-1) the answer was sent as."""
     error: Failure | None = None

@@ -5,6 +5,7 @@ The gateway relays the body of a ``TOKENS`` frame as it is: finished SSE events
 SSE events from 0 over all attempts; the other kinds have none and carry the next one in ``first``.
 """
 
+import hashlib
 import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -28,7 +29,11 @@ class FrameKind(IntEnum):
     TAKEOVER = 5
     """Nothing: from here on only frames of this attempt, or a later one, count."""
     FROM = 6
-    """The hash of the partial answer that this attempt goes on from."""
+    """The ``PartialDigest`` of what this attempt goes on from (nothing where it is not known).
+
+    ``first`` is the index that comes next: everything before it counts, everything else that
+    earlier attempts have sent does not exist.
+    """
 
 
 class MalformedFrame(ValueError):
@@ -87,6 +92,35 @@ def parse_frame(data: bytes) -> Frame:
         thinking_length,
         data[HEAD_SIZE:],
     )
+
+
+class PartialDigest:
+    """Hash of the ``TOKENS`` bodies of an answer, in order from index 0: 16 bytes.
+
+    Unknown once a part of the answer came by other means, such as a snapshot.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._known = True
+
+    def update(self, body: bytes) -> None:
+        """Add the body of the next frame."""
+        self._hash.update(body)
+
+    def forget(self) -> None:
+        """A part came that was no frame's body."""
+        self._known = False
+
+    def value(self) -> bytes:
+        """The hash; empty where it is not known."""
+        return self._hash.digest() if self._known else b""
+
+    def copy(self) -> "PartialDigest":
+        """Another one that goes on from here."""
+        other = PartialDigest()
+        other._hash, other._known = self._hash.copy(), self._known
+        return other
 
 
 _KINDS: Final = {int(kind): kind for kind in FrameKind}

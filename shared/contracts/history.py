@@ -68,6 +68,10 @@ class StoredMessage(WireModel):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     usage: Usage | None = None
+    attempts: int | None = None
+    """How many workers have run its completion, where that was more than one."""
+    continued_at: list[int] | None = None
+    """As in ``CompletionCompleted``."""
 
 
 class MessageRef(WireModel):

@@ -9,6 +9,7 @@ from shared.contracts.ids import CompletionId, SessionId, UserId
 REQUESTS: Final = "chat.requests.*.*"
 CHUNKS: Final = "chat.chunks.*.*"
 CONTROL: Final = "chat.control.*"
+WATCHED: Final = "chat.watched.*"
 WORKERS: Final = "chat.workers.*"
 EVENTS: Final = "chat.events.>"
 EVENTS_ACCEPTED: Final = "chat.events.accepted.*"
@@ -60,6 +61,15 @@ def followed(completion_id: CompletionId) -> str:
 def control(completion_id: CompletionId) -> str:
     """Who runs this completion listens here; *no responders* means nobody does."""
     return f"chat.control.{completion_id}"
+
+
+def watched(completion_id: CompletionId) -> str:
+    """Gateways with a viewer of this completion say so here, to its worker and to each other.
+
+    Not on the control subject: who listens there to hear of other viewers would count as somebody
+    who runs it.
+    """
+    return f"chat.watched.{completion_id}"
 
 
 def workers(model: str) -> str:

@@ -60,7 +60,13 @@ class ControlRequest(WireModel):
 
     op: Literal["cancel", "watched", "resend", "yield"]
     after: int | None = None
-    """For ``resend``: the last index that the asker has."""
+    """For ``resend``: the last index that the asker has; a snapshot goes out as a frame."""
+
+
+class Watched(WireModel):
+    """On ``chat.watched.<completion_id>``: this gateway has a viewer; said every 5 s, not kept."""
+
+    gateway: str
 
 
 class ControlReply(WireModel):
