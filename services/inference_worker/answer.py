@@ -32,6 +32,7 @@ class Answer:
         *,
         attempt: int,
         limit: int,
+        begun: Said | None = None,
         call_id: Callable[[], str] = new_call_id,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,6 +44,7 @@ class Answer:
             template: Makes the events.
             attempt: Which attempt at this completion it is, from 1.
             limit: The most bytes of text it may have in all parts.
+            begun: What earlier attempts have sent of it.
             call_id: Makes the ids of tool calls.
             clock: Monotonic seconds.
         """
@@ -51,16 +53,20 @@ class Answer:
         self._template = template
         self._call_id = call_id
         self._clock = clock
-        self._transcript = Transcript(limit)
+        so_far = begun or Said()
+        self._transcript = Transcript(limit, so_far)
         self._unsent: list[bytes] = []
-        self._characters = 0
-        self._text_length = 0
-        self._thinking_length = 0
-        self._snapshot_length = 0
+        self._text_length = len(so_far.text)
+        self._thinking_length = len(so_far.thinking)
+        self._snapshot_length = self._text_length + self._thinking_length
         self._snapshot_at = clock()
+        self._opened = so_far.events > 0
+        self._adding = False
         self.attempt = attempt
-        self.tokens = 0
-        self.next_index = 0
+        self.tokens = so_far.tokens
+        self.next_index = so_far.events
+        self.continued_at: list[int] = []
+        """Where it went on after it had broken off."""
         self.first_token_at: float | None = None
 
     @property
@@ -82,6 +88,7 @@ class Answer:
 
         What does not fit into the answer's bound is left out; then ``full``.
         """
+        self._adding = True
         size = 0
         room = self._frames.room
         for part in parts:
@@ -98,24 +105,34 @@ class Answer:
             self._measure(kept)
         await self._flush()
         await self._snapshot_if_due()
+        self._adding = False
 
     async def open(self) -> None:
         """Make sure that the reader has the event that opens every answer."""
-        if not self.started:
+        if not self._opened:
+            self._opened = True
             self._unsent.append(self._template.role())
             await self._flush()
+
+    async def go_on(self, digest: bytes = b"") -> None:
+        """Tell readers from where it goes on.
+
+        Args:
+            digest: The ``PartialDigest`` of everything before, where it is known.
+        """
+        if self.next_index and self.next_index not in self.continued_at:
+            self.continued_at.append(self.next_index)
+        await self._send(FrameKind.FROM, digest)
 
     async def heartbeat(self) -> None:
         """Say that somebody works on it."""
         await self._send(FrameKind.HEARTBEAT)
 
-    async def end(self, body: bytes) -> None:
-        """Send the terminal."""
-        await self._send(FrameKind.END, body)
-
     def _events(self, part: Part) -> Sequence[bytes]:
         if self.first_token_at is None:
             self.first_token_at = self._clock()
+        if not self._opened:
+            self._opened = True
             # The role rides with the first token: one frame, and the gateway's headers wait for it.
             self._unsent.append(self._template.role())
         if isinstance(part, Text):
@@ -149,6 +166,17 @@ class Answer:
         if new < _SNAPSHOT_CHARACTERS and not (late and new):
             return
         self._snapshot_length, self._snapshot_at = length, now
+        await self._snapshot()
+
+    async def resend(self) -> None:
+        """Send everything so far, for readers who have lost a part of it.
+
+        Not between the frames of one batch, where more is known than was sent: they ask again.
+        """
+        if self.started and not self._adding:
+            await self._snapshot()
+
+    async def _snapshot(self) -> None:
         said = self.said()
         body = {
             "text": said.text,

@@ -11,10 +11,12 @@ from faststream import FastStream
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
+from services.inference_worker.ability import Ability
 from services.inference_worker.adapters.nats_control import NatsControl
 from services.inference_worker.adapters.nats_directory import NatsDirectory
 from services.inference_worker.adapters.nats_frames import NatsFrames
 from services.inference_worker.adapters.nats_ledger import NatsLedger
+from services.inference_worker.adapters.nats_memory import NatsAbilityMemory
 from services.inference_worker.adapters.nats_pulls import NatsPulls
 from services.inference_worker.adapters.ollama_client import OllamaClient, build_client
 from services.inference_worker.adapters.ollama_engine import OllamaEngine, QuietLimits
@@ -58,7 +60,13 @@ class Parts:
             max(settings.engine.first_token_timeout, settings.engine.token_timeout),
             settings.engine.token_timeout,
         )
-        generation = Generation(OllamaEngine(engine, limits), coalesce=settings.worker.coalesce)
+        models = OllamaModels(engine, url, timeout=_LOOK_TIMEOUT)
+        driver = OllamaEngine(engine, limits)
+        generation = Generation(
+            driver,
+            Ability(driver, NatsAbilityMemory(jetstream), models.fingerprint),
+            coalesce=settings.worker.coalesce,
+        )
         self.completions = Completions(
             generation,
             Surroundings(frames, NatsLedger(jetstream), NatsControl(client, timeout=timeout)),
@@ -74,7 +82,7 @@ class Parts:
         )
         self.offering = Offering(
             Worker(worker_id, url, slots, lambda: self.dispatcher.free, self.dispatcher.offer),
-            OllamaModels(engine, url, timeout=_LOOK_TIMEOUT),
+            models,
             NatsDirectory(client, jetstream, timeout=timeout),
             WorkerProbes(
                 broker,

@@ -11,19 +11,20 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from services.inference_worker.answer import Answer
-from services.inference_worker.ending import Ending, later_attempt
+from services.inference_worker.claiming import call_off_predecessor, claim
+from services.inference_worker.ending import Ending
 from services.inference_worker.generation import Generation
 from services.inference_worker.heartbeat import Heartbeat
+from services.inference_worker.listener import Listener, Viewers
 from services.inference_worker.outcome import Outcome, cancelled, completed_event, failed
 from services.inference_worker.ports import Control, Frames, Job, Ledger
 from services.inference_worker.sse import ChunkTemplate
 from services.inference_worker.stop import StopReason, StopSignal
-from services.inference_worker.supervision import supervise
-from services.inference_worker.takeover import Decision, GiveUp, Past, RunAgain, decide
+from services.inference_worker.supervision import HandedOn, supervise
+from services.inference_worker.takeover import MAX_ATTEMPTS, Claim
 from services.inference_worker.transcript import Said, answer_limit
 from shared.contracts.chat import Timings
 from shared.contracts.completions import RunCompletion
-from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable, ChatError, ModelNotFound, WorkerLost
 
@@ -39,6 +40,17 @@ class Surroundings:
     frames: Frames
     ledger: Ledger
     control: Control
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One request while it is worked on."""
+
+    job: Job
+    run: RunCompletion
+    stop: StopSignal
+    listener: Listener
+    heartbeat: Heartbeat
 
 
 class Completions:
@@ -88,131 +100,109 @@ class Completions:
             self._running.discard(run.completion_id)
 
     async def _own(self, job: Job, run: RunCompletion, stop: StopSignal) -> None:
-        heartbeat = Heartbeat(job, self._around.ledger, run.completion_id, stop)
-
-        def cancel() -> None:
-            stop.set(StopReason.CANCELLED)
-
-        def last_index() -> int:
-            return (heartbeat.answer.next_index if heartbeat.answer else 0) - 1
-
-        listening = self._around.control.listen(run.completion_id, cancel, last_index)
+        around = self._around
+        patience = run.watch_timeout.total_seconds() if run.watch_timeout else None
+        listener = Listener(stop, Viewers(patience))
+        heartbeat = Heartbeat(job, around.ledger, run.completion_id, stop, listener)
+        attempt = _Attempt(job, run, stop, listener, heartbeat)
         try:
-            async with heartbeat, listening:
-                await self._guarded(job, run, stop, heartbeat)
+            async with heartbeat:
+                await call_off_predecessor(around.control, job, run)
+                async with around.control.listen(run.completion_id, listener):
+                    try:
+                        await self._guarded(attempt)
+                    finally:
+                        listener.quiet()
         except BrokerUnavailable as error:
             # Nothing of it was done yet: the ends themselves wait for the broker.
             log.warning("request_released", error=error.message)
             await job.give_back(delay=_RELEASE_DELAY)
 
-    async def _guarded(
-        self, job: Job, run: RunCompletion, stop: StopSignal, heartbeat: Heartbeat
-    ) -> None:
+    async def _guarded(self, attempt: _Attempt) -> None:
         """A mistake of ours must end the completion: else it would come back for ever."""
         try:
-            await self._answer(job, run, stop, heartbeat)
+            await self._answer(attempt)
         except BrokerUnavailable:
             raise
         except Exception:
             log.exception("completion_crashed")
-            attempt = heartbeat.answer.attempt if heartbeat.answer else 1
-            said = heartbeat.answer.said() if heartbeat.answer else Said()
-            await self._end(
-                job, run, failed(ChatError("the worker failed")), said, attempt, heartbeat
-            )
+            answer = attempt.listener.answer
+            said, number = (answer.said(), answer.attempt) if answer else (Said(), 1)
+            await self._end(attempt, failed(ChatError("the worker failed")), said, number)
 
-    async def _answer(
-        self, job: Job, run: RunCompletion, stop: StopSignal, heartbeat: Heartbeat
-    ) -> None:
+    async def _answer(self, attempt: _Attempt) -> None:
+        job, run, stop = attempt.job, attempt.run, attempt.stop
         ended = await self._around.ledger.completed(run.completion_id)
         if ended is not None:
             await self._ending.tell(job, run.reply_subject, ended)
             return
-        if job.deliveries <= 1 and await later_attempt(self._around.ledger, run.completion_id, 0):
-            # Begun elsewhere, though this is the first delivery: the queue was made anew, or the
-            # request lay in the socket while this process stood still. Who has begun it keeps it
-            # by heartbeats; if that one is gone, it comes again after the ack wait.
-            log.warning("request_already_begun")
+        claimed = await claim(self._around.ledger, job, run)
+        if claimed is None or stop.reason is StopReason.YIELDED:
             return
         if await self._around.ledger.cancelled(run.completion_id):
             stop.set(StopReason.CANCELLED)
-        decision = await self._decide(job, run)
-        answer = heartbeat.answer = self._begin(run, decision)
-        said = decision.partial if isinstance(decision, GiveUp) else None
-        outcome: Outcome | None
-        if stop.reason is StopReason.CANCELLED:
-            outcome = cancelled(engine_ran=False)
-        elif isinstance(decision, GiveUp):
-            outcome = failed(WorkerLost(decision.reason))
-        else:
-            # From this frame on, readers and successors know that an engine is asked.
-            await answer.heartbeat()
-            outcome = await supervise(self._generation, run, answer, stop, job.pulled_at)
-        if outcome is None:
-            log.info("request_handed_over")
-            await job.give_back()
+        answer = attempt.listener.answer = self._begin(run, claimed)
+        outcome = await self._work(attempt, claimed, answer)
+        if isinstance(outcome, HandedOn):
+            log.info("request_handed_over", events=answer.next_index)
+            if outcome.delay is not None:
+                await job.give_back(delay=outcome.delay)
             return
         if outcome.error is not None and outcome.error.code == ModelNotFound.code:
             self._on_model_missing()
-        said = said or answer.said()
-        await self._end(job, run, outcome, said, decision.attempt, heartbeat)
+        await self._end(attempt, outcome, answer.said(), claimed.attempt)
 
-    async def _decide(self, job: Job, run: RunCompletion) -> Decision:
-        if job.deliveries <= 1:
-            return RunAgain(1)
-        past, last = Past(), 0
-        async for sequence, frame in self._around.ledger.frames(run.completion_id, 0):
-            past.add(frame)
-            last = sequence
-        if not last:
-            # Given back unseen by a worker without a free slot: no attempt was made yet.
-            return RunAgain(1)
-        mark = Frame(
-            FrameKind.TAKEOVER, past.attempt + 1, past.next_index, 0, past.tokens, 0, 0, b""
-        )
-        marked = await self._around.ledger.take_over(run.reply_subject, mark)
-        # What the predecessor got through before the mark counts; what it sends later does not.
-        async for _, frame in self._around.ledger.frames(run.completion_id, last, marked - 1):
-            past.add(frame)
-        log.info("completion_taken_over", attempt=mark.attempt, events=past.next_index)
-        return decide(past)
+    async def _work(self, attempt: _Attempt, claimed: Claim, answer: Answer) -> Outcome | HandedOn:
+        job, run, stop = attempt.job, attempt.run, attempt.stop
+        if stop.reason is StopReason.CANCELLED:
+            return cancelled(engine_ran=False)
+        if claimed.exhausted:
+            return failed(WorkerLost(f"{MAX_ATTEMPTS} attempts ended without an answer"))
+        if job.deliveries > 1:
+            await answer.go_on(claimed.digest)
+        # From this frame on, readers and successors know that an engine is asked.
+        await answer.heartbeat()
+        return await supervise(self._generation, run, answer, stop, job.pulled_at)
 
-    def _begin(self, run: RunCompletion, decision: Decision) -> Answer:
+    def _begin(self, run: RunCompletion, claimed: Claim) -> Answer:
         template = ChunkTemplate(
             run.completion_id, run.created_at, run.display_model, include_usage=run.include_usage
         )
-        return Answer(
+        answer = Answer(
             self._around.frames,
             run.reply_subject,
             template,
-            attempt=decision.attempt,
+            attempt=claimed.attempt,
             limit=answer_limit(self._around.frames.room),
+            begun=claimed.said,
         )
+        answer.continued_at.extend(claimed.continued_at)
+        return answer
 
-    async def _end(
-        self,
-        job: Job,
-        run: RunCompletion,
-        outcome: Outcome,
-        said: Said,
-        attempt: int,
-        heartbeat: Heartbeat,
-    ) -> None:
-        timings = _timings(job, heartbeat.answer)
+    async def _end(self, attempt: _Attempt, outcome: Outcome, said: Said, number: int) -> None:
+        job, run, answer = attempt.job, attempt.run, attempt.listener.answer
+        timings = _timings(job, answer)
         event = completed_event(
-            run, outcome, said, attempts=attempt, timings=timings, now=self._now
+            run,
+            outcome,
+            said,
+            attempts=number,
+            # A place where it went on, but not to any word, is none.
+            continued_at=[at for at in (answer.continued_at if answer else ()) if at < said.events],
+            timings=timings,
+            now=self._now,
         )
         told = await self._ending.write(
-            job, run.reply_subject, event, lapsed=lambda: heartbeat.lapsed
+            job, run.reply_subject, event, lapsed=lambda: attempt.heartbeat.lapsed
         )
         if not told:
-            log.warning("completion_lost_to_another_worker", attempt=attempt)
+            log.warning("completion_lost_to_another_worker", attempt=number)
             return
         log.info(
             "completion_ended",
             status=event.status.value,
             code=event.error.code if event.error else None,
-            attempt=attempt,
+            attempt=number,
             events=event.events,
             first_token_ms=timings.first_token_ms,
             total_ms=timings.total_ms,

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import structlog
 
-from services.inference_worker.answer import Answer
+from services.inference_worker.listener import Listener
 from services.inference_worker.ports import Job, Ledger
 from services.inference_worker.stop import StopReason, StopSignal
 from shared.contracts.ids import CompletionId
@@ -24,7 +24,12 @@ class Heartbeat:
     """Beats from its own task while the context is open, whatever the completion waits for."""
 
     def __init__(
-        self, job: Job, ledger: Ledger, completion_id: CompletionId, stop: StopSignal
+        self,
+        job: Job,
+        ledger: Ledger,
+        completion_id: CompletionId,
+        stop: StopSignal,
+        listener: Listener,
     ) -> None:
         """A quarter of what the broker waits, at most 3 s: two lost beats in a row are no loss."""
         self._job = job
@@ -34,9 +39,9 @@ class Heartbeat:
         self._interval = min(job.ack_wait / 4, _LONGEST)
         self._confirmed_at = job.pulled_at
         self._lapsed = False
+        self._listener = listener
+        self._beaten_at = job.pulled_at
         self._task: asyncio.Task[None] | None = None
-        self.answer: Answer | None = None
-        """Set once there is something to tell readers about."""
 
     @property
     def lapsed(self) -> bool:
@@ -66,9 +71,10 @@ class Heartbeat:
             begun = time.monotonic()
             try:
                 await self._job.in_progress()
-                if self.answer is not None:
-                    await self.answer.heartbeat()
+                if self._listener.answer is not None:
+                    await self._listener.answer.heartbeat()
                 await self._look_for_cancel(begun)
+                self._look_for_viewers(begun)
             except Exception:
                 # Without a pulse the request would go to a second worker.
                 log.exception("heartbeat_failed")
@@ -82,3 +88,15 @@ class Heartbeat:
             # The reply came over the connection that took the sign of life before it.
             self._lapsed = self.lapsed
             self._confirmed_at = begun
+
+    def _look_for_viewers(self, begun: float) -> None:
+        viewers = self._listener.viewers
+        if self._confirmed_at != begun:
+            # The broker is away: who watches cannot be heard.
+            viewers.heard()
+        # A process that stood still has heard nothing either: a longer beat counts as two.
+        viewers.passed(min(begun - self._beaten_at, 2 * self._interval))
+        self._beaten_at = begun
+        if viewers.gone and self._stop.reason is None:
+            log.info("nobody_watches")
+            self._stop.set(StopReason.CANCELLED)

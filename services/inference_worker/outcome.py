@@ -1,6 +1,6 @@
 """How a completion ended, and the ``completed`` event that says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -57,6 +57,7 @@ def completed_event(
     said: Said,
     *,
     attempts: int,
+    continued_at: Sequence[int] = (),
     timings: Timings,
     now: Callable[[], datetime],
 ) -> CompletionCompleted:
@@ -75,6 +76,7 @@ def completed_event(
         usage=_usage(run, outcome, said),
         timings=timings,
         attempts=attempts,
+        continued_at=list(continued_at) or None,
         events=said.events,
         error=outcome.error,
         place=run.place,
@@ -87,6 +89,7 @@ def _usage(run: RunCompletion, outcome: Outcome, said: Said) -> Usage | None:
     prompt = outcome.finish.prompt_tokens if outcome.finish else None
     completion = outcome.finish.completion_tokens if outcome.finish else None
     estimated = prompt is None or (completion is None and said.events > 0)
+    estimated = estimated or bool(outcome.finish and outcome.finish.estimated)
     if prompt is None:
         prompt = sum(len(message.text()) for message in run.messages) // 4
     if completion is None:

@@ -1,6 +1,6 @@
 """What a completion needs of the world: an engine, and what the broker carries and keeps."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,6 +44,8 @@ class Finish:
     reason: FinishReason
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    estimated: bool = False
+    """Whether the counts were put together from pieces of several runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +170,48 @@ class Ledger(Protocol):
         ...
 
 
+class Asked(Protocol):
+    """A running completion, as it takes what others ask of it."""
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last event that was sent; -1 before the first."""
+        ...
+
+    def cancel(self) -> None:
+        """End it: somebody pressed stop, or its client went away."""
+        ...
+
+    def watched(self) -> None:
+        """Somebody reads along."""
+        ...
+
+    async def resend(self) -> None:
+        """Send a snapshot: frames were lost."""
+        ...
+
+    async def yield_to_successor(self) -> bool:
+        """Stop and fall silent; true once that is so."""
+        ...
+
+
 class Control(Protocol):
-    """The ear of a running completion."""
+    """The ear of a running completion, and the way to another worker's."""
 
     def listen(
-        self,
-        completion_id: CompletionId,
-        on_cancel: Callable[[], None],
-        last_index: Callable[[], int],
+        self, completion_id: CompletionId, asked: Asked
     ) -> AbstractAsyncContextManager[None]:
-        """Answer control requests while the context is open, which it is only once proven live.
+        """Pass requests on while the context is open, which it is only once proven live.
 
         Raises:
             BrokerUnavailable: on entering: the subscription did not become live.
+        """
+        ...
+
+    async def call_off(self, completion_id: CompletionId) -> None:
+        """Make a worker that still runs it stop, if it lives; waits at most a second or two.
+
+        Raises:
+            BrokerUnavailable: the broker is away.
         """
         ...

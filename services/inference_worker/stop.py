@@ -9,6 +9,8 @@ class StopReason(Enum):
 
     CANCELLED = "cancelled"
     """Somebody asked for it: its client went away, or pressed stop."""
+    YIELDED = "yielded"
+    """Another worker was given the request and goes on with it."""
     SHUTDOWN = "shutdown"
     """This process ends and has waited as long as it may."""
 

@@ -2,28 +2,41 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from services.inference_worker.answer import Answer
-from services.inference_worker.generation import Generation
+from services.inference_worker.generation import Generation, HandOver
 from services.inference_worker.outcome import Outcome, cancelled, failed, finished
 from services.inference_worker.ports import Finish
+from services.inference_worker.seam import Way, way_on
 from services.inference_worker.stop import StopReason, StopSignal
+from services.inference_worker.takeover import MAX_ATTEMPTS
 from shared.contracts.completions import RunCompletion
 from shared.errors import ChatError, DeadlineExceeded, ServerShutdown
 
+_ENGINE_PAUSE: Final = 1.0
+"""Seconds until the next worker: its engine may be the same one, and be starting again."""
 _CLOSING_TRIES: Final = 5
 _CLOSING_WAIT: Final = 1.0
 
 log = structlog.stdlib.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class HandedOn:
+    """Somebody else goes on with it."""
+
+    delay: float | None
+    """Seconds until then; ``None`` where the successor is at it already."""
+
+
 async def supervise(
     generation: Generation, run: RunCompletion, answer: Answer, stop: StopSignal, pulled_at: float
-) -> Outcome | None:
-    """Generate; gives how it ended, or ``None`` where another worker can do it unnoticed.
+) -> Outcome | HandedOn:
+    """Generate; gives how it ended, or that another worker is to go on.
 
     The engine is closed when this returns, however it ends.
     """
@@ -38,7 +51,9 @@ async def supervise(
     finally:
         stopping.cancel()
         await _close(generating)
-    return _generated(generating) if ended else _stopped(stop.reason, answer)
+    if ended:
+        return _generated(generating, answer)
+    return _stopped(stop.reason, run, answer)
 
 
 async def _close(generating: asyncio.Task[Finish]) -> None:
@@ -51,9 +66,14 @@ async def _close(generating: asyncio.Task[Finish]) -> None:
     log.error("engine_did_not_close")
 
 
-def _generated(generating: asyncio.Task[Finish]) -> Outcome:
+def _generated(generating: asyncio.Task[Finish], answer: Answer) -> Outcome | HandedOn:
     try:
         return finished(generating.result())
+    except HandOver as handed:
+        if answer.attempt >= MAX_ATTEMPTS:
+            return failed(handed.cause)
+        log.warning("engine_given_up", code=handed.cause.code, error=handed.cause.message)
+        return HandedOn(_ENGINE_PAUSE)
     except ChatError as error:
         log.warning("generation_failed", code=error.code, error=error.message)
         return failed(error)
@@ -62,11 +82,13 @@ def _generated(generating: asyncio.Task[Finish]) -> Outcome:
         return failed(ChatError("the worker failed in the middle of the answer"))
 
 
-def _stopped(reason: StopReason | None, answer: Answer) -> Outcome | None:
+def _stopped(reason: StopReason | None, run: RunCompletion, answer: Answer) -> Outcome | HandedOn:
     if reason is StopReason.CANCELLED:
         return cancelled(engine_ran=True)
     if reason is None:
         return failed(DeadlineExceeded("the answer took longer than it may"))
-    if answer.started:
+    if reason is StopReason.YIELDED:
+        return HandedOn(None)
+    if answer.started and way_on(run, answer.said()) is Way.NONE:
         return failed(ServerShutdown("the worker is shutting down"))
-    return None
+    return HandedOn(0.0)

@@ -1,7 +1,4 @@
-"""What to do with a completion that somebody else has worked on: pure, from its stored frames.
-
-A worker that continues or replays a half-sent answer adds its decision here.
-"""
+"""What has become of a completion that somebody else has worked on: pure, from its frames."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,28 +8,28 @@ import orjson
 from services.inference_worker.sse import deltas
 from services.inference_worker.transcript import Said
 from shared.contracts.chat import FunctionCall, ToolCall
-from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.frames import Frame, FrameKind, PartialDigest
 
 MAX_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class RunAgain:
-    """Nothing was sent: the reader only sees a later first token."""
+class Claim:
+    """An attempt at a completion, and what it starts from."""
 
     attempt: int
+    """1, 2, 3 …; beyond ``MAX_ATTEMPTS`` it only ends the completion."""
+    said: Said = field(default_factory=Said)
+    """What earlier attempts have sent."""
+    digest: bytes = b""
+    """The ``PartialDigest`` of that, where it is known."""
+    continued_at: tuple[int, ...] = ()
+    """Where earlier attempts went on."""
 
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """End it honestly, with what was sent of it."""
-
-    attempt: int
-    partial: Said
-    reason: str
-
-
-Decision = RunAgain | GiveUp
+    @property
+    def exhausted(self) -> bool:
+        """Whether there have been enough of them."""
+        return self.attempt > MAX_ATTEMPTS
 
 
 @dataclass(slots=True)
@@ -50,9 +47,11 @@ class Past:
     """The newest attempt that has been heard of; 0 for none."""
     next_index: int = 0
     tokens: int = 0
-    _text: str = ""
-    _thinking: str = ""
+    _text: list[str] = field(default_factory=list)
+    _thinking: list[str] = field(default_factory=list)
     _calls: dict[int, _PartialCall] = field(default_factory=dict)
+    _digest: PartialDigest = field(default_factory=PartialDigest)
+    _continued_at: list[int] = field(default_factory=list)
 
     def add(self, frame: Frame) -> None:
         """Take the next frame in.
@@ -63,13 +62,22 @@ class Past:
         if frame.attempt < self.attempt:
             return
         self.attempt = frame.attempt
-        if frame.kind is FrameKind.SNAPSHOT:
+        if frame.kind is FrameKind.SNAPSHOT and frame.first > self.next_index:
             self._restore(frame)
+        elif frame.kind is FrameKind.FROM and frame.first:
+            self._continued_at.append(frame.first)
         elif frame.kind is FrameKind.TOKENS and frame.first == self.next_index:
             self.next_index = frame.next_index
             self.tokens = frame.tokens
+            self._digest.update(frame.body)
             for delta in deltas(frame.body):
                 self._take(delta)
+
+    def claim(self) -> Claim:
+        """What the attempt that comes next starts from."""
+        # One that ended before its first word went on nowhere.
+        places = sorted({place for place in self._continued_at if place < self.next_index})
+        return Claim(self.attempt + 1, self.partial(), self._digest.value(), tuple(places))
 
     def partial(self) -> Said:
         """The answer as far as it went out."""
@@ -77,32 +85,24 @@ class Past:
             ToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))
             for _, call in sorted(self._calls.items())
         )
-        return Said(self._text, self._thinking, tuple(calls), self.tokens, self.next_index)
+        text, thinking = "".join(self._text), "".join(self._thinking)
+        return Said(text, thinking, tuple(calls), self.tokens, self.next_index)
 
     def _restore(self, frame: Frame) -> None:
         body: dict[str, Any] = orjson.loads(frame.body)
-        self._text, self._thinking = body["text"], body["thinking"]
+        self._text, self._thinking = [body["text"]], [body["thinking"]]
         self._calls = {
             index: _PartialCall(call["id"], call["function"]["name"], call["function"]["arguments"])
             for index, call in enumerate(body["tool_calls"])
         }
         self.next_index, self.tokens = frame.first, frame.tokens
+        self._digest.forget()
 
     def _take(self, delta: dict[str, Any]) -> None:
-        self._text += delta.get("content") or ""
-        self._thinking += delta.get("reasoning_content") or ""
+        self._text.append(delta.get("content") or "")
+        self._thinking.append(delta.get("reasoning_content") or "")
         for call in delta.get("tool_calls", ()):
             function = call["function"]
             if "id" in call:
                 self._calls[call["index"]] = _PartialCall(call["id"], function["name"])
             self._calls[call["index"]].arguments += function["arguments"]
-
-
-def decide(past: Past) -> Decision:
-    """What the worker that comes next does; its attempt is one more than the newest so far."""
-    attempt = past.attempt + 1
-    if past.next_index:
-        return GiveUp(attempt, past.partial(), "the worker vanished in the middle of the answer")
-    if attempt > MAX_ATTEMPTS:
-        return GiveUp(attempt, Said(), f"{MAX_ATTEMPTS} attempts ended without an answer")
-    return RunAgain(attempt)

@@ -35,11 +35,13 @@ class Said:
 class Transcript:
     """Collects the parts of one answer; ``full`` once something did not fit any more."""
 
-    def __init__(self, limit: int = ANSWER_LIMIT) -> None:
-        self._left = limit
-        self._text: list[str] = []
-        self._thinking: list[str] = []
-        self.tool_calls: list[ToolCall] = []
+    def __init__(self, limit: int = ANSWER_LIMIT, said: Said | None = None) -> None:
+        """Go on from what was said before, if anything was."""
+        so_far = said or Said()
+        self._left = max(0, limit - _size(so_far))
+        self._text: list[str] = [so_far.text]
+        self._thinking: list[str] = [so_far.thinking]
+        self.tool_calls: list[ToolCall] = list(so_far.tool_calls)
         self.full = False
 
     def take(self, part: Part) -> Part | None:
@@ -85,7 +87,20 @@ class Transcript:
 
     def _fits(self, call: Call) -> bool:
         # Arguments cut in the middle are no JSON: a call is taken whole or not at all.
-        size = _CALL + len(call.name.encode()) + len(call.arguments.encode())
+        size = _size_of_call(call.name, call.arguments)
         self.full = size > self._left
         self._left -= size
         return not self.full
+
+
+def _size(said: Said) -> int:
+    calls = (call.function for call in said.tool_calls)
+    return (
+        len(said.text.encode())
+        + len(said.thinking.encode())
+        + sum(_size_of_call(call.name, call.arguments) for call in calls)
+    )
+
+
+def _size_of_call(name: str, arguments: str) -> int:
+    return _CALL + len(name.encode()) + len(arguments.encode())

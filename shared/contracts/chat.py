@@ -55,6 +55,8 @@ class Message(WireModel):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     name: str | None = None
+    thinking: str | None = None
+    """What an assistant thought before its answer."""
 
     def text(self) -> str:
         """The text of all parts, joined by nothing; images say nothing here."""

@@ -40,6 +40,8 @@ class RunCompletion(WireModel):
     sampling: Sampling = Sampling()
     tools: list[FunctionTool] = Field(default_factory=list)
     response_format: ResponseFormat = ResponseFormat()
+    think: bool | None = None
+    """Whether the model may think before it answers; absent is the model's own default."""
     include_usage: bool = False
     """Whether the client asked for the extra usage chunk; the others then say ``usage: null``."""
     place: AnswerPlace | None = None

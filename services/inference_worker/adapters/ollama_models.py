@@ -38,6 +38,11 @@ class OllamaModels:
         self._url = url
         self._timeout = timeout
         self._cards: dict[str, ModelCard | None] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def fingerprint(self, model: str) -> str:
+        """The weights behind a name and the version that runs them, as last seen."""
+        return self._fingerprints.get(model, model)
 
     async def look(self) -> EngineView:
         """Ask the engine; see ``EngineModels``."""
@@ -46,7 +51,7 @@ class OllamaModels:
             async with asyncio.timeout(self._timeout):
                 version = await self._client.version()
                 latency = 1000 * (time.monotonic() - started)
-                models = await self._models()
+                models = await self._models(version)
         except TimeoutError as error:
             message = f"the engine did not answer within {self._timeout:g} s"
             raise EngineError(message) from error
@@ -59,8 +64,13 @@ class OllamaModels:
         )
         return EngineView(state, models)
 
-    async def _models(self) -> list[ModelCard]:
+    async def _models(self, version: str) -> list[ModelCard]:
         listed = (await self._client.list()).models
+        self._fingerprints = {
+            full_model_name(model.model or ""): f"ollama {version} {model.digest}"
+            for model in listed
+            if model.digest
+        }
         loaded = {
             full_model_name(model.name or model.model or ""): model.context_length
             for model in (await self._client.ps()).models

@@ -26,6 +26,8 @@ def chat_body(run: RunCompletion) -> dict[str, Any]:
         "truncate": False,
         "shift": False,
     }
+    if run.think is not None:
+        body["think"] = run.think
     options = _options(run.sampling)
     if options:
         body["options"] = options
@@ -87,6 +89,8 @@ def _message(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     images = [_image(part) for part in parts if part.type == "image_url"]
     if images:
         translated["images"] = images
+    if message.thinking:
+        translated["thinking"] = message.thinking
     if message.tool_calls:
         translated["tool_calls"] = [
             {

@@ -1,9 +1,11 @@
 """The broker's side of a completion, in memory; ``log`` is what happened, in order."""
 
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from services.inference_worker.ports import Asked
 from services.inference_worker.sse import deltas
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
@@ -22,11 +24,15 @@ class FakeBroker:
     tombstones: set[str] = field(default_factory=set)
     stored: list[tuple[int, Frame]] = field(default_factory=list)
     buried: list[tuple[bytes, str]] = field(default_factory=list)
+    abilities: dict[str, bool] = field(default_factory=dict)
     failures: int = 0
     """How many of the next calls to ``complete`` find the broker away."""
     unanswered: bool = False
     """Whether nobody answers who asks for a tombstone."""
-    cancel: Callable[[], None] | None = None
+    silent_after: float = math.inf
+    """After how many questions for a tombstone the broker falls silent."""
+    asked_for_tombstones: int = 0
+    asked: Asked | None = None
     listening: int = 0
     on_send: Callable[[Frame], None] | None = None
 
@@ -52,7 +58,8 @@ class FakeBroker:
 
     async def cancelled(self, completion_id: CompletionId) -> bool:
         """See ``Ledger``."""
-        if self.unanswered:
+        self.asked_for_tombstones += 1
+        if self.unanswered or self.asked_for_tombstones > self.silent_after:
             raise BrokerUnavailable("no answer")
         return completion_id in self.tombstones
 
@@ -72,25 +79,32 @@ class FakeBroker:
         self.stored.append((sequence, frame))
         return sequence
 
+    async def recall(self, fingerprint: str) -> bool | None:
+        """See ``AbilityMemory``."""
+        return self.abilities.get(fingerprint)
+
+    async def remember(self, fingerprint: str, *, able: bool) -> None:
+        """See ``AbilityMemory``."""
+        self.abilities[fingerprint] = able
+
     async def bury(self, data: bytes, reason: str) -> None:
         """See ``Ledger``."""
         self.log.append("buried")
         self.buried.append((data, reason))
 
     @asynccontextmanager
-    async def listen(
-        self,
-        completion_id: CompletionId,
-        on_cancel: Callable[[], None],
-        last_index: Callable[[], int],
-    ) -> AsyncGenerator[None]:
+    async def listen(self, completion_id: CompletionId, asked: Asked) -> AsyncGenerator[None]:
         """See ``Control``."""
-        self.cancel = on_cancel
+        self.asked = asked
         self.listening += 1
         try:
             yield
         finally:
             self.listening -= 1
+
+    async def call_off(self, completion_id: CompletionId) -> None:
+        """See ``Control``."""
+        self.log.append("call_off")
 
     @property
     def end(self) -> CompletionCompleted:

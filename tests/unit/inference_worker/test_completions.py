@@ -1,21 +1,15 @@
 """The life of a request: every path has exactly one end, in the order that loses nothing."""
 
 import asyncio
-import time
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from services.inference_worker.completions import Completions, Surroundings
-from services.inference_worker.ending import Ending
-from services.inference_worker.generation import Generation
 from services.inference_worker.ports import Batch, Finish, Text
 from services.inference_worker.sse import ChunkTemplate
 from services.inference_worker.stop import StopReason, StopSignal
 from shared.contracts.chat import CompletionStatus
-from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId
@@ -28,65 +22,17 @@ from shared.errors import (
     EngineUnavailable,
     ModelNotFound,
 )
-from tests.fakes.inference_worker.broker import FakeBroker, FakeJob
+from tests.fakes.inference_worker.broker import FakeBroker
+from tests.fakes.inference_worker.one_worker import OneWorker
 from tests.fakes.inference_worker.requests import ID, NOON, request
-from tests.fakes.inference_worker.scripted_engine import ScriptedEngine, Step, stop, words
+from tests.fakes.inference_worker.scripted_engine import stop, words
 from tests.support.waiting import eventually
-
-
-class World:
-    """One worker with its surroundings in memory."""
-
-    def __init__(
-        self,
-        *scripts: Sequence[Step],
-        run: RunCompletion | None = None,
-        deliveries: int = 1,
-        ack_wait: float = 10.0,
-        pulled: float = 0.0,
-        broker: FakeBroker | None = None,
-    ) -> None:
-        self.engine = ScriptedEngine(*scripts)
-        self.broker = broker or FakeBroker()
-        self.stop = StopSignal()
-        self.missing: list[str] = []
-        data = (run or request()).to_bytes()
-        pulled_at = time.monotonic() - pulled
-        self.job = FakeJob(data, self.broker.log, deliveries, pulled_at, ack_wait)
-        self.completions = Completions(
-            Generation(self.engine, retry_after=timedelta(0)),
-            Surroundings(self.broker, self.broker, self.broker),
-            now=lambda: NOON,
-            on_model_missing=lambda: self.missing.append("model"),
-            ending=Ending(self.broker, self.broker, sleep=no_sleep),
-        )
-
-    async def run(self) -> CompletionCompleted:
-        """Run it to its end."""
-        await self.completions.run(self.job, self.stop)
-        assert self.broker.listening == 0
-        assert self.engine.open == 0
-        return self.broker.end
-
-    def start(self) -> asyncio.Task[None]:
-        """Let it run."""
-        return asyncio.create_task(self.completions.run(self.job, self.stop))
-
-    @property
-    def last_steps(self) -> list[str]:
-        """The steps of its end, in order."""
-        return [step for step in self.broker.log if step in {"completed", "END", "ack"}]
-
-
-async def no_sleep(_seconds: float) -> None:
-    return
-
 
 IN_ORDER = ["completed", "END", "ack"]
 
 
 async def test_an_answer_is_recorded_then_told_then_acknowledged() -> None:
-    world = World([words("Hel", "lo"), stop(prompt=7, completion=2)])
+    world = OneWorker([words("Hel", "lo"), stop(prompt=7, completion=2)])
 
     end = await world.run()
 
@@ -105,7 +51,7 @@ async def test_an_answer_is_recorded_then_told_then_acknowledged() -> None:
 
 
 async def test_the_end_frame_is_the_event_without_its_text() -> None:
-    world = World([words("Hello"), stop(completion=1)])
+    world = OneWorker([words("Hello"), stop(completion=1)])
 
     end = await world.run()
 
@@ -115,7 +61,7 @@ async def test_the_end_frame_is_the_event_without_its_text() -> None:
 
 
 async def test_an_empty_answer_is_opened_before_its_end() -> None:
-    world = World([stop(completion=0)])
+    world = OneWorker([stop(completion=0)])
 
     end = await world.run()
 
@@ -124,7 +70,7 @@ async def test_an_empty_answer_is_opened_before_its_end() -> None:
 
 
 async def test_an_answer_at_its_bound_ends_with_length_and_closes_the_engine() -> None:
-    world = World([words("x" * 500), words("x" * 2000), words("never read")])
+    world = OneWorker([words("x" * 500), words("x" * 2000), words("never read")])
     world.broker.room = 8 * 1000
 
     end = await world.run()
@@ -132,11 +78,18 @@ async def test_an_answer_at_its_bound_ends_with_length_and_closes_the_engine() -
     assert (end.status, end.finish_reason, len(end.text)) == ("completed", "length", 1000)
 
 
+async def test_an_engine_that_restarts_before_its_first_word_is_waited_for() -> None:
+    refused = [EngineUnavailable("connection refused")]
+    world = OneWorker(refused, refused, refused, refused, [words("Hello"), stop()])
+
+    assert (await world.run()).text == "Hello"
+
+
 @pytest.mark.parametrize("error", [EngineBusy("b"), EngineUnavailable("u"), EngineError("cut")])
 async def test_an_engine_that_fails_before_its_first_word_is_asked_once_more(
     error: ChatError,
 ) -> None:
-    world = World([error], [words("Hello"), stop()])
+    world = OneWorker([error], [words("Hello"), stop()])
 
     end = await world.run()
 
@@ -147,7 +100,7 @@ async def test_an_engine_that_fails_before_its_first_word_is_asked_once_more(
 async def test_an_engine_that_fails_twice_before_its_first_word_is_a_failure_without_usage() -> (
     None
 ):
-    world = World([EngineBusy("queue full")], [EngineBusy("queue full")])
+    world = OneWorker([EngineBusy("queue full")], [EngineBusy("queue full")])
 
     end = await world.run()
 
@@ -161,7 +114,7 @@ async def test_an_engine_that_fails_twice_before_its_first_word_is_a_failure_wit
     "error", [ModelNotFound("who?"), ContextLengthExceeded("too long"), RuntimeError("a mistake")]
 )
 async def test_what_a_second_try_cannot_mend_is_not_tried_again(error: Exception) -> None:
-    world = World([error])
+    world = OneWorker([error])
 
     end = await world.run()
 
@@ -172,27 +125,27 @@ async def test_what_a_second_try_cannot_mend_is_not_tried_again(error: Exception
 
 
 async def test_a_model_that_the_engine_does_not_have_is_reported() -> None:
-    world = World([ModelNotFound("who?")])
+    world = OneWorker([ModelNotFound("who?")])
     await world.run()
     assert world.missing == ["model"]
 
 
 async def test_an_engine_that_fails_after_tokens_leaves_the_partial_and_an_honest_end() -> None:
-    world = World([words("Hel"), EngineTimeout("quiet for 60 s")])
+    world = OneWorker([words("Hel"), EngineTimeout("quiet for 60 s")])
 
     end = await world.run()
 
     assert world.last_steps == IN_ORDER
     assert end.error is not None
     assert (end.status, end.error.code, end.text) == ("failed", "engine_timeout", "Hel")
-    assert len(world.engine.asked) == 1
+    assert (len(world.engine.asked), end.continued_at) == (1, None)
     assert end.usage is not None
     assert end.usage.estimated
     assert end.usage.completion_tokens == 1
 
 
 async def test_a_missing_count_of_the_prompt_is_estimated_and_marked() -> None:
-    world = World([words("Hi"), stop(prompt=None, completion=1)], run=request("x" * 40))
+    world = OneWorker([words("Hi"), stop(prompt=None, completion=1)], run=request("x" * 40))
 
     end = await world.run()
 
@@ -201,13 +154,13 @@ async def test_a_missing_count_of_the_prompt_is_estimated_and_marked() -> None:
 
 
 async def test_a_cancel_before_the_first_token_closes_the_engine_and_ends_it() -> None:
-    world = World([asyncio.Event()])
+    world = OneWorker([asyncio.Event()])
     running = world.start()
     await eventually(lambda: world.engine.open == 1)
 
-    assert world.broker.cancel is not None
-    world.broker.cancel()
-    world.broker.cancel()
+    assert world.broker.asked is not None
+    world.broker.asked.cancel()
+    world.broker.asked.cancel()
     await running
 
     assert world.engine.open == 0
@@ -216,7 +169,7 @@ async def test_a_cancel_before_the_first_token_closes_the_engine_and_ends_it() -
 
 
 async def test_a_cancel_after_tokens_keeps_them() -> None:
-    world = World([words("Hel"), asyncio.Event()])
+    world = OneWorker([words("Hel"), asyncio.Event()])
     running = world.start()
     await eventually(lambda: world.broker.text == "Hel")
 
@@ -230,7 +183,7 @@ async def test_a_cancel_after_tokens_keeps_them() -> None:
 
 
 async def test_a_tombstone_found_at_the_pull_ends_it_before_any_engine() -> None:
-    world = World()
+    world = OneWorker()
     world.broker.tombstones.add(ID)
 
     end = await world.run()
@@ -241,7 +194,7 @@ async def test_a_tombstone_found_at_the_pull_ends_it_before_any_engine() -> None
 
 
 async def test_a_tombstone_found_by_the_heartbeat_stops_it() -> None:
-    world = World([words("Hel"), asyncio.Event()], ack_wait=0.04)
+    world = OneWorker([words("Hel"), asyncio.Event()], ack_wait=0.04)
     running = world.start()
     await eventually(lambda: world.broker.text == "Hel")
 
@@ -252,7 +205,7 @@ async def test_a_tombstone_found_by_the_heartbeat_stops_it() -> None:
 
 
 async def test_the_heartbeat_goes_on_while_the_engine_is_quiet() -> None:
-    world = World([asyncio.Event()], ack_wait=0.04)
+    world = OneWorker([asyncio.Event()], ack_wait=0.04)
     running = world.start()
 
     await eventually(lambda: world.broker.log.count("in_progress") >= 3)
@@ -263,7 +216,7 @@ async def test_the_heartbeat_goes_on_while_the_engine_is_quiet() -> None:
 
 async def test_the_deadline_counts_from_the_pull_and_keeps_the_partial() -> None:
     run = request(generating_deadline=timedelta(seconds=60.05))
-    world = World([words("Hel"), asyncio.Event()], run=run, pulled=60)
+    world = OneWorker([words("Hel"), asyncio.Event()], run=run, pulled=60)
 
     end = await world.run()
 
@@ -273,7 +226,7 @@ async def test_the_deadline_counts_from_the_pull_and_keeps_the_partial() -> None
 
 
 async def test_at_shutdown_a_request_without_tokens_goes_to_another_worker() -> None:
-    world = World([asyncio.Event()])
+    world = OneWorker([asyncio.Event()])
     running = world.start()
     await eventually(lambda: world.engine.open == 1)
 
@@ -284,36 +237,50 @@ async def test_at_shutdown_a_request_without_tokens_goes_to_another_worker() -> 
     assert world.last_steps == []
 
 
-async def test_at_shutdown_an_answer_that_began_ends_with_an_error() -> None:
-    world = World([words("Hel"), asyncio.Event()])
+async def test_at_shutdown_an_answer_that_nobody_could_continue_ends_with_an_error() -> None:
+    world = OneWorker(
+        [words("{"), asyncio.Event()], run=request(response_format={"type": "json_object"})
+    )
     running = world.start()
-    await eventually(lambda: world.broker.text == "Hel")
+    await eventually(lambda: world.broker.text == "{")
 
     world.stop.set(StopReason.SHUTDOWN)
     await running
 
     end = world.broker.end
     assert end.error is not None
-    assert (end.status, end.error.code, end.text) == ("failed", "server_shutdown", "Hel")
+    assert (end.status, end.error.code, end.text) == ("failed", "server_shutdown", "{")
+
+
+async def test_at_shutdown_an_answer_that_began_goes_to_another_worker_without_an_end() -> None:
+    world = OneWorker([words("Hel"), asyncio.Event()])
+    running = world.start()
+    await eventually(lambda: world.broker.text == "Hel")
+
+    world.stop.set(StopReason.SHUTDOWN)
+    await running
+
+    assert world.broker.log[-1] == "give_back"
+    assert world.last_steps == []
 
 
 async def test_an_end_that_exists_is_told_and_acknowledged_without_an_engine() -> None:
-    first = World([words("Hello"), stop()])
+    first = OneWorker([words("Hello"), stop()])
     end = await first.run()
-    again = World(deliveries=2)
+    again = OneWorker(deliveries=2)
     again.broker.ends[ID] = end.to_bytes()
 
     await again.run()
 
     assert again.engine.asked == []
-    assert [step for step in again.broker.log if step != "HEARTBEAT"] == ["END", "ack"]
+    assert again.broker.log == ["call_off", "END", "ack"]
     (frame,) = again.broker.frames_of(FrameKind.END)
     assert CompletionCompleted.from_bytes(frame.body).events == end.events
 
 
 async def test_an_end_that_another_worker_recorded_first_is_the_one_that_is_told() -> None:
-    world = World([words("Mine"), stop()])
-    other = await World([words("Other answer"), stop()]).run()
+    world = OneWorker([words("Mine"), stop()])
+    other = await OneWorker([words("Other answer"), stop()]).run()
 
     def somebody_else_is_faster(frame: Frame) -> None:
         world.broker.ends[ID] = other.to_bytes()
@@ -327,7 +294,7 @@ async def test_an_end_that_another_worker_recorded_first_is_the_one_that_is_told
 
 
 async def test_its_own_end_recorded_by_a_call_that_seemed_to_fail_is_just_its_own() -> None:
-    world = World([words("Mine"), stop()])
+    world = OneWorker([words("Mine"), stop()])
     world.broker.failures = 3
 
     end = await world.run()
@@ -337,14 +304,14 @@ async def test_its_own_end_recorded_by_a_call_that_seemed_to_fail_is_just_its_ow
 
 
 async def test_a_broker_that_is_away_at_the_end_is_waited_for() -> None:
-    world = World([words("Hi"), stop()])
+    world = OneWorker([words("Hi"), stop()])
     world.broker.failures = 20
     await world.run()
     assert world.last_steps == IN_ORDER
 
 
 async def test_a_request_that_was_given_back_unseen_runs_as_the_first_attempt() -> None:
-    world = World([words("Hi"), stop()], deliveries=3)
+    world = OneWorker([words("Hi"), stop()], deliveries=3)
 
     end = await world.run()
 
@@ -353,20 +320,20 @@ async def test_a_request_that_was_given_back_unseen_runs_as_the_first_attempt() 
 
 
 async def test_a_predecessor_that_sent_nothing_is_followed_by_a_whole_answer() -> None:
-    world = World([words("Hi"), stop()], deliveries=2)
+    world = OneWorker([words("Hi"), stop()], deliveries=2)
     world.broker.stored = [(4, Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b""))]
 
     end = await world.run()
 
     assert (end.status, end.text, end.attempts) == ("completed", "Hi", 2)
-    assert world.broker.log[0] == "TAKEOVER"
+    assert world.broker.log[:4] == ["call_off", "TAKEOVER", "FROM", "HEARTBEAT"]
     assert {frame.attempt for frame in world.broker.sent} == {2}
 
 
 async def test_a_predecessor_that_sent_tokens_is_followed_by_an_honest_end() -> None:
     template = ChunkTemplate(ID, NOON, "demo", include_usage=False)
     body = template.role() + template.text("Hel")
-    world = World(deliveries=2)
+    world = OneWorker(deliveries=2)
     world.broker.stored = [(4, Frame(FrameKind.TOKENS, 1, 0, 2, 1, 3, 0, body))]
 
     end = await world.run()
@@ -379,7 +346,7 @@ async def test_a_predecessor_that_sent_tokens_is_followed_by_an_honest_end() -> 
 
 
 async def test_a_first_delivery_of_what_another_worker_has_begun_is_left_to_that_one() -> None:
-    world = World()
+    world = OneWorker()
     world.broker.stored = [(4, Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b""))]
 
     await world.completions.run(world.job, world.stop)
@@ -392,7 +359,7 @@ TAKEOVER = Frame(FrameKind.TAKEOVER, 2, 0, 0, 0, 0, 0, b"")
 
 
 async def test_a_worker_that_stood_still_does_not_end_what_another_one_answers_by_now() -> None:
-    world = World([words("Mine"), stop()], pulled=11, ack_wait=10)
+    world = OneWorker([words("Mine"), stop()], pulled=11, ack_wait=10)
     world.broker.on_send = lambda _: world.broker.stored.append((5, TAKEOVER))
 
     await world.completions.run(world.job, world.stop)
@@ -403,7 +370,7 @@ async def test_a_worker_that_stood_still_does_not_end_what_another_one_answers_b
 
 async def test_a_worker_that_nobody_answered_for_an_ack_wait_looks_before_it_ends() -> None:
     release = asyncio.Event()
-    world = World([release, words("Mine"), stop()], ack_wait=0.04)
+    world = OneWorker([release, words("Mine"), stop()], ack_wait=0.04)
     running = world.start()
     await eventually(lambda: world.engine.open == 1)
     world.broker.unanswered = True
@@ -419,7 +386,7 @@ async def test_a_worker_that_nobody_answered_for_an_ack_wait_looks_before_it_end
 
 
 async def test_a_worker_that_stood_still_ends_what_nobody_has_taken_over() -> None:
-    world = World([words("Mine"), stop()], pulled=11, ack_wait=10)
+    world = OneWorker([words("Mine"), stop()], pulled=11, ack_wait=10)
 
     end = await world.run()
 
@@ -428,7 +395,7 @@ async def test_a_worker_that_stood_still_ends_what_nobody_has_taken_over() -> No
 
 
 async def test_an_end_that_nobody_can_read_does_not_bring_the_request_back_for_ever() -> None:
-    world = World(deliveries=2)
+    world = OneWorker(deliveries=2)
     world.broker.ends[ID] = b"no event"
 
     await world.completions.run(world.job, world.stop)
@@ -449,7 +416,7 @@ class Swallowing(FakeBroker):
 
 async def test_a_heartbeat_that_swallows_its_cancellation_keeps_no_slot() -> None:
     release = asyncio.Event()
-    world = World([release, words("Hi"), stop()], ack_wait=0.4, broker=Swallowing())
+    world = OneWorker([release, words("Hi"), stop()], ack_wait=0.4, broker=Swallowing())
     running = world.start()
     await eventually(lambda: "in_progress" in world.broker.log)
 
@@ -462,7 +429,7 @@ async def test_a_heartbeat_that_swallows_its_cancellation_keeps_no_slot() -> Non
 
 async def test_a_second_delivery_of_what_runs_here_is_left_to_the_running_one() -> None:
     release = asyncio.Event()
-    world = World([words("Hel"), release, words("lo"), stop()])
+    world = OneWorker([words("Hel"), release, words("lo"), stop()])
     running = world.start()
     await eventually(lambda: world.broker.text == "Hel")
 
@@ -475,7 +442,7 @@ async def test_a_second_delivery_of_what_runs_here_is_left_to_the_running_one() 
 
 
 async def test_a_mistake_of_ours_ends_the_request_instead_of_bringing_it_back_for_ever() -> None:
-    world = World(deliveries=2)
+    world = OneWorker(deliveries=2)
     broken = Frame(FrameKind.SNAPSHOT, 1, 3, 0, 2, 5, 0, b"not JSON")
     world.broker.stored = [(4, broken)]
 
@@ -487,7 +454,7 @@ async def test_a_mistake_of_ours_ends_the_request_instead_of_bringing_it_back_fo
 
 
 async def test_a_request_that_nobody_can_read_is_buried_and_dropped() -> None:
-    world = World()
+    world = OneWorker()
     world.job.data = b'{"completion_id": 5}'
 
     await world.completions.run(world.job, world.stop)
@@ -499,7 +466,7 @@ async def test_a_request_that_nobody_can_read_is_buried_and_dropped() -> None:
 
 
 async def test_cancelling_the_task_leaves_nothing_behind() -> None:
-    world = World([words("Hel"), asyncio.Event()])
+    world = OneWorker([words("Hel"), asyncio.Event()])
     running = world.start()
     await eventually(lambda: world.broker.text == "Hel")
 
@@ -513,6 +480,6 @@ async def test_cancelling_the_task_leaves_nothing_behind() -> None:
 
 
 async def test_the_last_batch_may_carry_text_beside_the_finish() -> None:
-    world = World([Batch([Text("Hi")], Finish("length", 1, 1))])
+    world = OneWorker([Batch([Text("Hi")], Finish("length", 1, 1))])
     end = await world.run()
     assert (end.text, end.finish_reason) == ("Hi", "length")

@@ -3,8 +3,8 @@
 import json
 
 from services.inference_worker.sse import ChunkTemplate
-from services.inference_worker.takeover import GiveUp, Past, RunAgain, decide
-from shared.contracts.frames import Frame, FrameKind
+from services.inference_worker.takeover import Claim, Past
+from shared.contracts.frames import Frame, FrameKind, PartialDigest
 from tests.fakes.inference_worker.requests import ID, NOON
 
 TEMPLATE = ChunkTemplate(ID, NOON, "demo", include_usage=False)
@@ -26,44 +26,61 @@ def mark(kind: FrameKind, attempt: int, first: int = 0, body: bytes = b"") -> Fr
     return Frame(kind, attempt, first, 0, first, 0, 0, body)
 
 
+NOTHING = PartialDigest().value()
+
+
 def test_an_attempt_that_sent_nothing_is_run_again_as_the_next_one() -> None:
-    assert decide(past_of(mark(FrameKind.HEARTBEAT, 1))) == RunAgain(2)
+    assert past_of(mark(FrameKind.HEARTBEAT, 1)).claim() == Claim(2, digest=NOTHING)
 
 
 def test_a_takeover_that_came_to_nothing_counts_as_an_attempt() -> None:
     past = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 2))
-    assert decide(past) == RunAgain(3)
+    assert past.claim() == Claim(3, digest=NOTHING)
 
 
-def test_after_three_attempts_it_is_given_up() -> None:
-    past = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 3))
-    decision = decide(past)
-    assert isinstance(decision, GiveUp)
-    assert decision.partial.events == 0
+def test_after_three_attempts_there_have_been_enough() -> None:
+    second = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 2))
+    third = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 3))
+    assert not second.claim().exhausted
+    assert third.claim().exhausted
 
 
-def test_what_was_sent_is_the_partial_answer() -> None:
+def test_what_was_sent_is_what_the_next_attempt_starts_from() -> None:
     opening, arguments = TEMPLATE.call(0, "call_1", "f", '{"a":1}')
-    past = past_of(
-        mark(FrameKind.HEARTBEAT, 1),
+    frames = [
         tokens(1, 0, TEMPLATE.role(), TEMPLATE.thinking("hm"), TEMPLATE.text("Hel")),
         tokens(1, 3, TEMPLATE.text("lo"), opening, arguments),
-    )
+    ]
 
-    decision = decide(past)
+    claimed = past_of(mark(FrameKind.HEARTBEAT, 1), *frames).claim()
 
-    assert isinstance(decision, GiveUp)
-    assert decision.attempt == 2
-    said = decision.partial
+    said = claimed.said
+    assert claimed.attempt == 2
     assert (said.text, said.thinking, said.events, said.tokens) == ("Hello", "hm", 6, 6)
     assert [(call.id, call.function.arguments) for call in said.tool_calls] == [
         ("call_1", '{"a":1}')
     ]
+    digest = PartialDigest()
+    digest.update(frames[0].body)
+    digest.update(frames[1].body)
+    assert claimed.digest == digest.value() != NOTHING
 
 
 def test_frames_of_an_attempt_that_was_taken_over_do_not_exist() -> None:
     past = past_of(mark(FrameKind.TAKEOVER, 2), tokens(1, 0, TEMPLATE.text("ghost")))
-    assert decide(past) == RunAgain(3)
+    assert past.claim() == Claim(3, digest=NOTHING)
+
+
+def test_a_place_where_an_attempt_went_on_counts_once_a_word_followed() -> None:
+    frames = [
+        tokens(1, 0, TEMPLATE.role(), TEMPLATE.text("a")),
+        mark(FrameKind.TAKEOVER, 2, 2),
+        mark(FrameKind.FROM, 2, 2),
+        tokens(2, 2, TEMPLATE.text("b")),
+        mark(FrameKind.TAKEOVER, 3, 3),
+        mark(FrameKind.FROM, 3, 3),
+    ]
+    assert past_of(*frames).claim().continued_at == (2,)
 
 
 def test_what_follows_a_gap_was_not_relayed() -> None:
@@ -84,3 +101,18 @@ def test_a_snapshot_heals_a_gap() -> None:
     )
     assert past.partial().text == "abcd"
     assert past.next_index == 5
+
+
+def test_what_a_snapshot_healed_has_no_digest() -> None:
+    body = json.dumps({"text": "abc", "thinking": "", "tool_calls": []}).encode()
+    past = past_of(
+        tokens(1, 0, TEMPLATE.role(), TEMPLATE.text("a")), mark(FrameKind.SNAPSHOT, 1, 4, body)
+    )
+    assert past.claim().digest == b""
+
+
+def test_a_snapshot_of_what_is_known_changes_nothing() -> None:
+    body = json.dumps({"text": "a", "thinking": "", "tool_calls": []}).encode()
+    frames = [tokens(1, 0, TEMPLATE.role(), TEMPLATE.text("a"))]
+    with_snapshot = [*frames, mark(FrameKind.SNAPSHOT, 1, 2, body)]
+    assert past_of(*with_snapshot).claim() == past_of(*frames).claim()

@@ -1,0 +1,63 @@
+"""Whose a pulled request is: ended already, begun elsewhere, or this worker's to go on with."""
+
+from typing import Final
+
+import structlog
+
+from services.inference_worker.ending import later_attempt
+from services.inference_worker.ports import Control, Job, Ledger
+from services.inference_worker.takeover import Claim, Past
+from shared.contracts.completions import RunCompletion
+from shared.contracts.frames import Frame, FrameKind
+
+_FIRST: Final = Claim(1)
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def call_off_predecessor(control: Control, job: Job, run: RunCompletion) -> None:
+    """Make a worker that had the request before stop, if it still lives.
+
+    Before anything of it is read, and before this worker can be asked itself: a predecessor that
+    is only slow falls silent, so that nobody is sent what its successor does not know of.
+
+    Raises:
+        BrokerUnavailable: the broker is away.
+    """
+    if job.deliveries > 1:
+        await control.call_off(run.completion_id)
+
+
+async def claim(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
+    """Take the request on; ``None`` if another worker has begun it and keeps it.
+
+    Raises:
+        BrokerUnavailable: the broker is away.
+    """
+    if job.deliveries > 1:
+        return await _take_over(ledger, run)
+    if await later_attempt(ledger, run.completion_id, 0):
+        # Begun elsewhere, though this is the first delivery: the queue was made anew, or the
+        # request lay in the socket while this process stood still. Who has begun it keeps it
+        # by heartbeats; if that one is gone, it comes again after the ack wait.
+        log.warning("request_already_begun")
+        return None
+    return _FIRST
+
+
+async def _take_over(ledger: Ledger, run: RunCompletion) -> Claim:
+    past, last = Past(), 0
+    async for sequence, frame in ledger.frames(run.completion_id, 0):
+        past.add(frame)
+        last = sequence
+    if not last:
+        # Given back unseen by a worker without a free slot: no attempt was made yet.
+        return _FIRST
+    mark = Frame(FrameKind.TAKEOVER, past.attempt + 1, past.next_index, 0, past.tokens, 0, 0, b"")
+    marked = await ledger.take_over(run.reply_subject, mark)
+    # What the predecessor got through before the mark counts; what it sends later does not.
+    async for _, frame in ledger.frames(run.completion_id, last, marked - 1):
+        past.add(frame)
+    claimed = past.claim()
+    log.info("completion_taken_over", attempt=claimed.attempt, events=past.next_index)
+    return claimed
