@@ -1,5 +1,6 @@
 """What others ask a worker: does anybody serve this model now?"""
 
+import asyncio
 from collections.abc import Callable, Collection
 
 from faststream.nats import NatsBroker
@@ -22,13 +23,18 @@ class WorkerProbes:
 
     async def serve(self, models: Collection[str]) -> None:
         """From now on answer for these models and no others."""
-        for model in [served for served in self._subscribers if served not in models]:
-            await self._subscribers.pop(model).stop()
+        gone = [served for served in self._subscribers if served not in models]
+        # Together: each waits for what it is answering just now.
+        await asyncio.gather(*(self._subscribers[model].stop() for model in gone))
+        for model in gone:
+            del self._subscribers[model]
         for model in models:
             if model not in self._subscribers:
-                self._subscribers[model] = await self._subscribe(model)
+                # Noted before it starts: a start that is cancelled halfway must be stopped too.
+                self._subscribers[model] = self._subscriber(model)
+                await self._subscribers[model].start()
 
-    async def _subscribe(self, model: str) -> CoreSubscriber:
+    def _subscriber(self, model: str) -> CoreSubscriber:
         subscriber = self._broker.subscriber(
             subjects.workers(model), streams.WORKER_QUEUE_GROUP, persistent=False
         )
@@ -37,5 +43,4 @@ class WorkerProbes:
             return self._probe()
 
         subscriber(probe)
-        await subscriber.start()
         return subscriber

@@ -2,18 +2,24 @@
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import nats.errors
 import pytest
 from nats.aio.client import Client
 
+from deploy.local.demo_engine.phrases import VARIANTS
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId, UserId, new_completion_id
+from shared.contracts.workers import Watched
 from tests.fakes.inference_worker.requests import NOON
 from tests.fakes.inference_worker.world import DEMO, World, a_world
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
+
+CALLED_OFF = "request_handed_over"
+LOST = "completion_lost_to_another_worker"
 
 pytestmark = pytest.mark.integration
 
@@ -88,7 +94,7 @@ async def test_a_worker_that_stood_still_does_not_end_what_its_successor_answers
     await world.gate(closed=False)
     end = await world.end_of(completion_id)
 
-    await eventually(lambda: first.logged("completion_lost_to_another_worker"))
+    await eventually(lambda: first.logged(CALLED_OFF) or first.logged(LOST))
     assert (end.status, end.attempts) == ("completed", 2)
     assert world.kinds(completion_id).count("END") == 1
     await none_queued(world)
@@ -116,11 +122,63 @@ async def test_a_request_that_lay_in_the_socket_of_a_frozen_worker_runs_once(
     await none_queued(world)
 
 
-async def test_a_worker_killed_after_tokens_is_followed_by_an_honest_end_with_the_partial(
+async def test_a_worker_killed_after_tokens_is_followed_by_the_rest_of_the_answer(
     world: World,
 ) -> None:
     first = await world.worker()
-    completion_id = await world.ask("Hello [demo tokens=5000 tps=50]")
+    completion_id = await world.ask("Hello [demo tokens=60 tps=40]")
+    await decoding(world, completion_id)
+    await world.worker()
+
+    first.kill()
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.attempts, end.events, end.error) == ("completed", 2, 61, None)
+    assert world.text(completion_id) == end.text
+    assert end.continued_at is not None
+    (seam,) = end.continued_at
+    assert 1 < seam < 61
+    assert [entry["continued"] for entry in await world.engine_log()] == [False, True]
+    assert end.usage is not None
+    assert (end.usage.completion_tokens, end.usage.estimated) == (60, True)
+    assert end.text in [await _whole(world, seed) for seed in range(VARIANTS * 3)]
+    await none_queued(world)
+
+
+async def test_a_worker_killed_in_an_answer_with_a_seed_is_followed_by_the_same_answer(
+    world: World,
+) -> None:
+    fixed: dict[str, Any] = {"sampling": {"seed": 7}, "response_format": {"type": "json_object"}}
+    first = await world.worker()
+    alone = await world.end_of(await world.ask("List [demo tokens=60 tps=0]", **fixed))
+    completion_id = await world.ask("List [demo tokens=60 tps=40]", **fixed)
+    await decoding(world, completion_id)
+    await world.worker()
+
+    first.kill()
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.attempts) == ("completed", 2)
+    assert world.text(completion_id) == end.text == alone.text
+    assert end.usage is not None
+    assert not end.usage.estimated
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("demo-nocontinue:latest", {}),
+        ("demo-diverge:latest", {}),
+        ("demo-diverge:latest", {"sampling": {"seed": 7}}),
+        ("demo:latest", {"response_format": {"type": "json_object"}}),
+        ("demo-thinking:latest", {}),
+    ],
+)
+async def test_a_worker_killed_in_what_cannot_go_on_is_followed_by_an_honest_end(
+    world: World, model: str, fields: dict[str, Any]
+) -> None:
+    first = await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=5000 tps=50]", model=model, **fields)
     await decoding(world, completion_id)
     await world.worker()
 
@@ -129,12 +187,86 @@ async def test_a_worker_killed_after_tokens_is_followed_by_an_honest_end_with_th
 
     assert end.error is not None
     assert (end.status, end.error.code, end.attempts) == ("failed", "worker_lost", 2)
-    assert end.text
+    assert end.text or end.thinking
     assert end.text == world.text(completion_id)
     assert end.usage is not None
     assert end.usage.estimated
-    assert len(await world.engine_log()) == 1
     await none_queued(world)
+
+
+async def test_a_worker_that_stood_still_in_the_middle_adds_nothing_when_it_wakes_up(
+    world: World,
+) -> None:
+    first = await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=80 tps=40]")
+    await decoding(world, completion_id)
+
+    first.freeze()
+    await world.worker()
+    await eventually(lambda: "FROM" in world.kinds(completion_id))
+    first.thaw()
+    end = await world.end_of(completion_id)
+
+    await eventually(lambda: first.logged(CALLED_OFF) or first.logged(LOST))
+    assert (end.status, end.attempts, end.events) == ("completed", 2, 81)
+    counted = [f for f in world.frames[completion_id] if f.kind.name == "TOKENS" and f.attempt == 2]
+    assert counted[-1].next_index == 81
+    assert world.kinds(completion_id).count("END") == 1
+    await none_queued(world)
+
+
+async def test_a_worker_that_is_only_slow_is_called_off_before_another_one_goes_on(
+    world: World,
+) -> None:
+    first = await world.worker()
+    await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=80 tps=40]")
+    await decoding(world, completion_id)
+
+    reply = await world.control(completion_id, "yield")
+    end = await world.end_of(completion_id)
+
+    assert reply.ok
+    assert (end.status, end.attempts, end.continued_at) == ("completed", 2, [reply.last_index + 1])
+    assert world.text(completion_id) == end.text
+    assert first.process.poll() is None
+
+
+@pytest.mark.parametrize("fault", ["cut@20", "eof@20", "error@20", "half@20"])
+async def test_an_engine_that_breaks_off_once_is_asked_to_go_on(world: World, fault: str) -> None:
+    await world.worker()
+    completion_id = await world.ask(f"Hello [demo tokens=60 tps=0 fault={fault}x1]")
+
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.attempts, end.continued_at) == ("completed", 1, [21])
+    assert world.text(completion_id) == end.text
+    assert [entry["continued"] for entry in await world.engine_log()] == [False, True]
+
+
+async def test_an_engine_that_stalls_in_the_middle_is_left_and_asked_to_go_on(
+    world: World,
+) -> None:
+    await world.worker(WORKER_TOKEN_TIMEOUT="500ms")
+    completion_id = await world.ask("Hello [demo tokens=60 tps=0 fault=stall@20x1]")
+
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.continued_at) == ("completed", [21])
+    log = await world.engine_log()
+    assert [entry["outcome"] for entry in log] == ["closed_by_client", "done"]
+
+
+async def test_an_engine_that_keeps_failing_ends_it_after_three_attempts(world: World) -> None:
+    await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=60 tps=0 fault=cut@5]")
+
+    end = await world.end_of(completion_id, within=20)
+
+    assert end.error is not None
+    assert (end.status, end.error.code, end.attempts) == ("failed", "engine_error", 3)
+    assert end.text == world.text(completion_id)
+    assert len(await world.engine_log()) == 6
 
 
 async def test_a_request_that_has_its_end_already_is_only_told_it(world: World) -> None:
@@ -178,11 +310,9 @@ async def test_sigterm_lets_running_answers_finish_and_takes_nothing_more(world:
     assert world.kinds(late) == []
 
 
-async def test_sigterm_hands_over_what_has_not_begun_and_ends_what_has_when_time_is_up(
-    world: World,
-) -> None:
+async def test_sigterm_hands_over_what_is_not_done_when_time_is_up(world: World) -> None:
     worker = await world.worker(WORKER_DRAIN_TIMEOUT="300ms")
-    begun = await world.ask("Hello [demo tokens=5000 tps=50]")
+    begun = await world.ask("Hello [demo tokens=100 tps=50]")
     await decoding(world, begun)
     await world.gate(closed=True)
     waiting = await world.ask("Hello [demo tokens=5 tps=0]")
@@ -190,15 +320,56 @@ async def test_sigterm_hands_over_what_has_not_begun_and_ends_what_has_when_time
     await world.worker()
 
     worker.terminate()
-    cut = await world.end_of(begun)
-    await world.gate(closed=False)
-    whole = await world.end_of(waiting)
-
-    assert cut.error is not None
-    assert (cut.status, cut.error.code) == ("failed", "server_shutdown")
-    assert cut.text == world.text(begun)
-    assert (whole.status, whole.attempts) == ("completed", 2)
     assert await worker.ended() == 0
+    await world.gate(closed=False)
+    ends = [await world.end_of(begun), await world.end_of(waiting)]
+
+    assert [(end.status, end.attempts) for end in ends] == [("completed", 2)] * 2
+    assert ends[0].text == world.text(begun)
+    assert ends[0].continued_at
+    assert not ends[1].continued_at
+
+
+async def test_sigterm_ends_what_nobody_can_go_on_with_when_time_is_up(world: World) -> None:
+    worker = await world.worker(WORKER_DRAIN_TIMEOUT="300ms")
+    begun = await world.ask(
+        "Hello [demo tokens=5000 tps=50]", response_format={"type": "json_object"}
+    )
+    await decoding(world, begun)
+
+    worker.terminate()
+    end = await world.end_of(begun)
+
+    assert end.error is not None
+    assert (end.status, end.error.code) == ("failed", "server_shutdown")
+    assert end.text == world.text(begun)
+
+
+async def test_an_answer_that_nobody_watches_is_stopped(world: World) -> None:
+    await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=5000 tps=50]", watch_timeout="PT1S")
+
+    end = await world.end_of(completion_id)
+
+    assert end.status == "cancelled"
+    assert end.text == world.text(completion_id) != ""
+    (entry,) = await world.engine_log()
+    assert entry["outcome"] == "closed_by_client"
+
+
+async def test_an_answer_that_is_watched_goes_on(world: World) -> None:
+    await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=150 tps=50]", watch_timeout="PT1S")
+
+    async def watched() -> bool:
+        watching = Watched(gateway="gw").to_bytes()
+        await world.client.publish(subjects.watched(completion_id), watching)
+        return "END" in world.kinds(completion_id)
+
+    await eventually(watched)
+    end = await world.completed(completion_id)
+    assert end is not None
+    assert (end.status, end.events) == ("completed", 151)
 
 
 async def test_a_broker_that_restarts_costs_no_answer(
@@ -235,6 +406,12 @@ async def test_a_queue_that_was_deleted_is_asked_for_again(world: World) -> None
 
     assert (await world.end_of(completion_id)).status == "completed"
     assert worker.process.poll() is None
+
+
+async def _whole(world: World, seed: int) -> str:
+    """One of the answers that the engine gives without a break."""
+    completion_id = await world.ask("Hello [demo tokens=60 tps=0]", sampling={"seed": seed})
+    return (await world.end_of(completion_id)).text
 
 
 async def _nobody_serves(world: World) -> bool:

@@ -20,6 +20,7 @@ from deploy.local.demo_engine.chat import Defaults
 from deploy.local.demo_engine.http_server import HttpServer
 from deploy.local.demo_engine.routes import build_handler
 from deploy.provisioning.provisioner import Provisioner
+from services.inference_worker.ability import PROBE_SEED
 from services.inference_worker.sse import deltas
 from shared.clock import utc_now
 from shared.contracts import streams, subjects
@@ -225,10 +226,10 @@ class World:
         return [WorkerAnnouncement.from_bytes(entry.data) async for entry in replay if entry.data]
 
     async def engine_log(self) -> list[dict[str, Any]]:
-        """What the engine has seen of chats."""
+        """What the engine has seen of chats, without what workers ask for themselves."""
         reply = await self._http.get(f"http://127.0.0.1:{self._engine_port}/demo/log")
         log: list[dict[str, Any]] = reply.json()
-        return log
+        return [entry for entry in log if entry["options"].get("seed") != PROBE_SEED]
 
     async def close(self) -> None:
         """Leave nothing running."""
