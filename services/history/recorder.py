@@ -165,6 +165,8 @@ def _answer(event: CompletionCompleted, place: AnswerPlace) -> MessageRecord:
         finish_reason=event.finish_reason,
         model=event.model,
         usage=event.usage,
+        attempts=event.attempts if event.attempts > 1 else None,
+        continued_at=event.continued_at,
         created_at=to_milliseconds(event.completed_at),
         size=_size(message) + _size(Message(role="assistant", content=event.thinking)),
     )

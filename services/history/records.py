@@ -100,6 +100,8 @@ class MessageRecord(Record):
     finish_reason: FinishReason | None = None
     model: str | None = None
     usage: Usage | None = None
+    attempts: int | None = None
+    continued_at: list[int] | None = None
 
     def to_message(self) -> StoredMessage:
         """What queries answer."""

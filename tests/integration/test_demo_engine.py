@@ -447,6 +447,23 @@ async def test_a_reply_can_end_cleanly_without_saying_done(engine: ollama.AsyncC
     assert [part.done for part in parts] == [False] * 3
 
 
+async def test_a_model_that_only_repeats_itself_is_broken_off_without_a_last_word(
+    engine: ollama.AsyncClient,
+) -> None:
+    parts = await collected(await streamed(engine, "Hello [demo fault=loop@3]"))
+    assert [part.message.content for part in parts[3:]] == [" loop"] * 31
+    assert not parts[-1].done
+
+
+async def test_a_schema_of_which_no_grammar_can_be_made_is_refused_as_ollama_does(
+    engine: ollama.AsyncClient,
+) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "nonsense"}}}
+    with pytest.raises(ollama.ResponseError, match="invalid JSON schema") as refused:
+        await engine.chat("demo", HELLO, format=schema)
+    assert refused.value.status_code == 500
+
+
 async def test_a_fault_for_the_first_time_only_lets_the_continuation_through(
     engine: ollama.AsyncClient, http: httpx.AsyncClient
 ) -> None:

@@ -244,6 +244,18 @@ async def test_an_engine_that_breaks_off_once_is_asked_to_go_on(world: World, fa
     assert [entry["continued"] for entry in await world.engine_log()] == [False, True]
 
 
+async def test_a_model_that_only_repeats_itself_has_reached_its_length(world: World) -> None:
+    await world.worker()
+    completion_id = await world.ask("Hello [demo tokens=60 tps=0 fault=loop@20]")
+
+    end = await world.end_of(completion_id)
+
+    assert (end.status, end.finish_reason, end.continued_at) == ("completed", "length", None)
+    assert end.text.endswith(" loop loop")
+    assert end.usage is not None
+    assert end.usage.estimated
+
+
 async def test_an_engine_that_stalls_in_the_middle_is_left_and_asked_to_go_on(
     world: World,
 ) -> None:

@@ -29,6 +29,7 @@ from deploy.local.demo_engine.prompt import evaluated_tokens
 from deploy.local.demo_engine.question import Question, question_of
 from deploy.local.demo_engine.replies import StreamedReply, WholeReply
 from deploy.local.demo_engine.residency import Residency, keep_alive_seconds
+from deploy.local.demo_engine.schema_check import fits_grammar
 from deploy.local.demo_engine.slots import ServerBusy, Slots
 from deploy.local.demo_engine.timestamps import now_rfc3339
 
@@ -148,6 +149,8 @@ def _model_for(request: ChatRequest) -> Model:
     if request.format not in (None, "", "json") and not isinstance(request.format, dict):
         allowed = 'expected "json" or a valid JSON Schema object'
         raise Refused(500, f'invalid format: "{request.format}"; {allowed}')
+    if isinstance(request.format, dict) and not fits_grammar(request.format):
+        raise Refused(500, "invalid JSON schema in format")
     return model
 
 

@@ -9,6 +9,8 @@ whose ``k`` is beyond the end of the answer does not strike.
 - ``cut@k``: the TCP connection is closed in the middle of the reply.
 - ``half@k``: as ``cut``, after half of the next line.
 - ``eof@k``: the reply ends cleanly, without the line that says ``done``.
+- ``loop@k``: the next token comes 31 times, then the reply ends cleanly without the line that says
+  ``done``: what Ollama does with a model that only repeats itself.
 - ``error@k``: a line ``{"error": ...}`` with status 200, then the end of the reply.
 - ``slowclose``: everything is sent, ``done`` too, but the reply stays open until the client closes.
 - ``busy``: 503 as from a full queue. ``500``: an internal error before the reply begins.
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 
 ERROR_TEXT = "demo engine: an error was asked for"
 
-_FAULT = re.compile(r"(?:(stall|cut|half|eof|error)@(\d+)|(slowclose|busy|500))(?:x(\d+))?")
+_FAULT = re.compile(r"(?:(stall|cut|half|eof|loop|error)@(\d+)|(slowclose|busy|500))(?:x(\d+))?")
 
 
 class InvalidFault(ValueError):
@@ -44,7 +46,7 @@ class Fault:
         return f"{self.kind}@{self.after}" if self.kind in _AT_A_TOKEN else self.kind
 
 
-_AT_A_TOKEN = frozenset({"stall", "cut", "half", "eof", "error"})
+_AT_A_TOKEN = frozenset({"stall", "cut", "half", "eof", "loop", "error"})
 
 
 def parse_fault(text: str) -> Fault:

@@ -17,6 +17,10 @@ LATEST = 0.05
 """Seconds by which tokens may be late and still be sent faster to make up for it."""
 
 
+LOOP = 31
+"""Times that a token comes before Ollama takes it for a loop."""
+
+
 class Sampling:
     """Ends an answer at its budget of new tokens, or at a stop string in its content.
 
@@ -137,6 +141,11 @@ class Generation:
                 await reply.error(ERROR_TEXT)
                 reply.finish()
             case "eof":
+                reply.finish()
+            case "loop":
+                for _ in range(LOOP):
+                    await reply.piece(Piece("content", " loop"))
+                    self._entry.sent(1)
                 reply.finish()
             case "half":
                 await reply.half(piece)

@@ -21,6 +21,8 @@ from shared.errors import (
 # the context length", "the prompt is longer than the context length currently available".
 _LONGEST: Final = 500
 """Characters of an error: a proxy may answer with a page, and the end must fit into an event."""
+_BAD_FORMAT: Final = re.compile(r"invalid (JSON schema|format)|grammar", re.I)
+"""A schema that the engine cannot use is a 500 of Ollama's."""
 _TOO_LONG: Final = re.compile(r"exceed\w*.*context|context.*exceed|longer than the context", re.I)
 
 
@@ -47,6 +49,8 @@ def _refusal(status: int, text: str) -> ChatError:
         return ContextLengthExceeded(text, param="messages")
     if status == httpx.codes.NOT_FOUND:
         return ModelNotFound(text, param="model")
+    if _BAD_FORMAT.search(text):
+        return InvalidRequest(text, param="response_format")
     if status == httpx.codes.BAD_REQUEST:
         return InvalidRequest(text)
     if status == httpx.codes.SERVICE_UNAVAILABLE:

@@ -89,6 +89,16 @@ async def test_a_reply_that_breaks_the_protocol_is_an_engine_error(wrong: HttpSt
     assert heard == [Text("Hel")]
 
 
+async def test_an_answer_that_only_repeats_itself_and_is_broken_off_has_reached_its_length() -> (
+    None
+):
+    loop = [line(" again") for _ in range(31)]
+    async with engine_over([Lines([line("So"), *loop])]) as (engine, _):
+        batches = await batches_of(engine)
+    assert [part for batch in batches for part in batch.parts][:2] == [Text("So"), Text(" again")]
+    assert batches[-1].finish == Finish("length")
+
+
 async def test_only_a_line_feed_ends_a_line_and_a_blank_one_says_nothing() -> None:
     text = "next line: \x85, line separator: \u2028, NUL: \x00"
     said = json.dumps(line(text), ensure_ascii=False).encode()

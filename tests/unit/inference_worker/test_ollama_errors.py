@@ -33,6 +33,8 @@ RUNNER = {
         (400, "registry/x does not support tools", InvalidRequest),
         (400, "the input length exceeds the context length", ContextLengthExceeded),
         (400, "the prompt is longer than the context length", ContextLengthExceeded),
+        (500, "invalid JSON schema in format", InvalidRequest),
+        (500, "failed to load model vocabulary required for format: grammar", InvalidRequest),
         (500, "llama runner process has terminated", EngineError),
         (-1, "an error line in the middle", EngineError),
     ],
