@@ -15,16 +15,21 @@ from services.api.cancelling import Cancelling
 from services.api.completions import Completions
 from services.api.deps import State
 from services.api.draining import Drain
+from services.api.following import Following
+from services.api.guests import Guests
 from services.api.health import Health
+from services.api.lingering import Lingering
 from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
-from services.api.routes import chat, health, models, sessions
+from services.api.resending import Resending
+from services.api.routes import chat, completion, health, models, sessions
 from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
 from services.api.settings import Settings
 from services.api.terminals import Terminals
 from services.api.turn_lease import TurnLeases
+from services.api.watching import Watching
 from services.api.world import OpenWorld, World, nats_world
 from shared.errors import ChatError
 from shared.tasks import end_tasks
@@ -57,11 +62,16 @@ def create_app(
         async with AsyncExitStack() as stack:
             world = await _enter(stack, settings, open_world)
             leases = TurnLeases(world.turns)
-            renewing = asyncio.create_task(leases.keep(), name="renew-turns")
+            grace = settings.api.resume_grace.total_seconds()
+            watching = Watching(world.watchers, world.clock, grace=grace)
+            keeping = [
+                asyncio.create_task(leases.keep(), name="renew-turns"),
+                asyncio.create_task(watching.keep(), name="say-who-watches"),
+            ]
             try:
-                yield dict(build_state(settings, world, leases, draining))
+                yield dict(build_state(settings, world, leases, watching, draining))
             finally:
-                await end_tasks([renewing])
+                await end_tasks(keeping)
 
     app = FastAPI(
         title="Parley",
@@ -72,7 +82,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (chat, models, sessions, health):
+    for module in (chat, completion, models, sessions, health):
         app.include_router(module.router)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
@@ -99,7 +109,9 @@ async def _enter(stack: AsyncExitStack, settings: Settings, open_world: OpenWorl
         raise
 
 
-def build_state(settings: Settings, world: World, leases: TurnLeases, drain: Drain) -> State:
+def build_state(
+    settings: Settings, world: World, leases: TurnLeases, watching: Watching, drain: Drain
+) -> State:
     """The use cases over the ports of ``world``."""
     api, deadlines = settings.api, settings.deadlines
     cancelling = Cancelling(
@@ -115,6 +127,14 @@ def build_state(settings: Settings, world: World, leases: TurnLeases, drain: Dra
         world.clock,
         patience=api.cancel_patience.total_seconds(),
     )
+    lingering = Lingering(
+        watching,
+        world.watchers,
+        world.journal,
+        world.clock,
+        grace=api.resume_grace.total_seconds(),
+        silence=api.silence.total_seconds(),
+    )
     desk = Desk(
         mailboxes=world.mailboxes,
         journal=world.journal,
@@ -125,13 +145,16 @@ def build_state(settings: Settings, world: World, leases: TurnLeases, drain: Dra
         background=world.background,
         drain=drain,
         clock=world.clock,
-        silence=api.silence.total_seconds(),
+        watching=watching,
+        lingering=lingering,
+        resending=Resending(world.workers, world.background),
     )
     patience = Patience(
         waiting=deadlines.waiting_deadline.total_seconds(),
         generating=deadlines.generating_deadline.total_seconds(),
         silence=api.silence.total_seconds(),
         mailbox_bytes=api.mailbox_bytes,
+        grace=api.resume_grace.total_seconds(),
     )
     completions = Completions(
         desk,
@@ -150,6 +173,13 @@ def build_state(settings: Settings, world: World, leases: TurnLeases, drain: Dra
         clock=world.clock,
         completions=completions,
         drain=drain,
+        following=Following(
+            desk,
+            feeds=world.feeds,
+            frames=world.followed_frames,
+            guests=Guests(desk),
+            patience=patience,
+        ),
         health=Health(world.broker, world.history, world.catalog),
         sessions=Sessions(world.history, leases, cancelling, world.background),
         timing=Timing(

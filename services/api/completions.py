@@ -5,20 +5,20 @@ and only then is the request queued. Whoever fails in between owes the end itsel
 """
 
 from collections import Counter
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from services.api.catalog import Catalog
+from services.api.delivery import Delivery
+from services.api.drafting import draft_accepted, draft_command
 from services.api.mailbox import Mailbox
 from services.api.orders import Order, Patience
 from services.api.ports import Backlog, Broker, FrameLog, KnownModels, Service, Workers
+from services.api.queued import Queued
 from services.api.relay import Relay
 from services.api.running import Desk, Reader, Running
 from services.api.seating import Seat
-from services.api.steps import Missing
 from services.api.whole import WholeAnswer
 from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
@@ -36,8 +36,6 @@ from shared.errors import (
 )
 
 log = structlog.stdlib.get_logger(__name__)
-
-Encode = Callable[[Missing], bytes]
 
 _HEADERS: Final = 1024
 """Bytes that the broker's headers may add to a payload."""
@@ -71,32 +69,32 @@ class Completions:
         self._patience = patience
         self._unfinished: Counter[UserId] = Counter()
 
-    async def start(self, order: Order, encode: Encode | None) -> Running:
+    async def start(self, order: Order, delivery: Delivery | None) -> Running:
         """Admit and queue ``order``.
 
         Args:
             order: What is wanted.
-            encode: Makes a delta of lost parts for a streamed answer; ``None`` for a whole one.
+            delivery: How a streamed answer is given; ``None`` for a whole one.
 
         Raises:
             ChatError: it is refused, and nothing of it stays; ``shared.errors`` names the reasons.
         """
         with self._desk.drain.admitting():
-            return await self._admit(order, encode)
+            return await self._admit(order, delivery)
 
-    async def _admit(self, order: Order, encode: Encode | None) -> Running:
+    async def _admit(self, order: Order, delivery: Delivery | None) -> Running:
         if not self._broker.ready():
             raise BrokerUnavailable("The message broker is away; try again in a moment.")
         await self._served(order.model)
         if self._backlog.too_long():
             raise HistoryBacklog("History is too far behind to take on more; try again later.")
         if order.session_id is None:
-            return await self._queue(order, None, encode)
+            return await self._queue(order, None, delivery)
         seat = await self._desk.seating.take(
             order.user_id, order.session_id, order.messages, order.completion_id
         )
         try:
-            return await self._queue(order, seat, encode)
+            return await self._queue(order, seat, delivery)
         except BaseException as error:
             leave = self._desk.seating.leave_patiently(seat, None)
             if isinstance(error, ChatError) and not isinstance(error, BrokerUnavailable):
@@ -120,36 +118,51 @@ class Completions:
         message = f"The model {model} does not exist."
         raise ModelNotFound(message, param="model")
 
-    async def _queue(self, order: Order, seat: Seat | None, encode: Encode | None) -> Running:
-        command = self._command(order, seat)
-        accepted = self._accepted(command, seat)
+    async def _queue(self, order: Order, seat: Seat | None, delivery: Delivery | None) -> Running:
+        desk = self._desk
+        lane = subjects.LANES[0 if self._unfinished[order.user_id] < _FAST_LANE else 1]
+        placed = seat.placed if seat is not None else None
+        reply_subject = desk.mailboxes.reply_subject(order.completion_id)
+        command = draft_command(order, placed, reply_subject, self._patience)
+        accepted = draft_accepted(command, placed, lane, self._patience, order.resumable)
         payload = command.to_bytes()
         self._check_size(len(payload), len(accepted.to_bytes()))
         mailbox = Mailbox(
             self._patience.mailbox_bytes,
-            clock=self._desk.clock.monotonic,
-            relays=encode is not None,
+            clock=desk.clock.monotonic,
+            relays=delivery is not None,
         )
-        reader = self._reader(command.completion_id, mailbox, encode)
-        self._desk.mailboxes.register(command.completion_id, mailbox, reader.alarm)
-        lane = self._enter(order.user_id)
+        reader = self._reader(command.completion_id, mailbox, delivery)
+        desk.mailboxes.register(command.completion_id, mailbox, reader.alarm)
+        self._unfinished[order.user_id] += 1
         try:
             number = await self._publish(command, accepted, payload, lane)
         except BaseException:
-            self._desk.mailboxes.remove(command.completion_id)
+            desk.mailboxes.remove(command.completion_id)
             self._leave(order.user_id)
             raise
-        now = self._desk.clock.monotonic()
-        waiting = now + self._patience.waiting
+        deadline = desk.clock.monotonic() + self._patience.waiting
+        queued = Queued(
+            command,
+            number,
+            deadline,
+            mailbox=mailbox,
+            queue=desk.queue,
+            terminals=desk.terminals,
+            cancelling=desk.cancelling,
+            background=desk.background,
+            clock=desk.clock,
+        )
         return Running(
-            self._desk,
+            desk,
             command,
             mailbox=mailbox,
             reader=reader,
-            number=number,
+            queued=queued,
             seat=seat,
-            waiting=waiting,
-            overall=waiting + self._patience.generating + _GRACE,
+            overall=deadline + self._patience.generating + _GRACE,
+            resumable=order.resumable,
+            reconnects=order.resumes and delivery is not None,
             on_end=lambda: self._leave(order.user_id),
         )
 
@@ -171,10 +184,10 @@ class Completions:
             raise
 
     def _reader(
-        self, completion_id: CompletionId, mailbox: Mailbox, encode: Encode | None
+        self, completion_id: CompletionId, mailbox: Mailbox, delivery: Delivery | None
     ) -> Reader:
         desk = self._desk
-        if encode is None:
+        if delivery is None:
             return WholeAnswer(
                 completion_id,
                 mailbox,
@@ -185,40 +198,13 @@ class Completions:
         return Relay(
             completion_id,
             mailbox,
+            delivery,
             frames=self._frames,
             journal=desk.journal,
             clock=desk.clock,
-            encode=encode,
+            resend=desk.resending.of(completion_id),
             silence=self._patience.silence,
             batch=self._patience.mailbox_bytes,
-        )
-
-    def _command(self, order: Order, seat: Seat | None) -> RunCompletion:
-        return RunCompletion(
-            completion_id=order.completion_id,
-            reply_subject=self._desk.mailboxes.reply_subject(order.completion_id),
-            user_id=order.user_id,
-            model=subjects.full_model_name(order.model),
-            display_model=order.model,
-            created_at=order.created_at,
-            messages=list(order.messages),
-            sampling=order.sampling,
-            tools=list(order.tools),
-            response_format=order.response_format,
-            include_usage=order.include_usage,
-            place=seat.placed.place if seat is not None else None,
-            generating_deadline=timedelta(seconds=self._patience.generating),
-        )
-
-    def _accepted(self, command: RunCompletion, seat: Seat | None) -> CompletionAccepted:
-        return CompletionAccepted(
-            completion_id=command.completion_id,
-            user_id=command.user_id,
-            model=command.display_model,
-            accepted_at=command.created_at,
-            turn=seat.placed.turn if seat is not None else None,
-            place=command.place,
-            overdue_after_s=self._patience.waiting + self._patience.generating,
         )
 
     def _check_size(self, *sizes: int) -> None:
@@ -226,11 +212,6 @@ class Completions:
         if max(sizes) > limit:
             message = f"The request takes {max(sizes)} bytes; the broker carries {limit}."
             raise PayloadTooLarge(message)
-
-    def _enter(self, user_id: UserId) -> str:
-        lane = subjects.LANES[0 if self._unfinished[user_id] < _FAST_LANE else 1]
-        self._unfinished[user_id] += 1
-        return lane
 
     def _leave(self, user_id: UserId) -> None:
         self._unfinished[user_id] -= 1

@@ -11,6 +11,7 @@ from services.api.background import Background
 from services.api.catalog import Catalog
 from services.api.completions import Completions
 from services.api.draining import Drain
+from services.api.following import Following
 from services.api.health import Health
 from services.api.orders import Timing
 from services.api.ports import Broker, Clock
@@ -31,6 +32,7 @@ class State(TypedDict):
     clock: Clock
     completions: Completions
     drain: Drain
+    following: Following
     health: Health
     sessions: Sessions
     timing: Timing

@@ -45,8 +45,10 @@ class Drain:
             self._quiet.set()
 
     def begin(self) -> None:
-        """Refuse new work from now on."""
+        """Refuse new work from now on; what runs may look whether that concerns it."""
         self._begun.set()
+        for wake in list(self._running):
+            wake()
 
     async def finish(self, patience: float) -> None:
         """After ``begin``: wait for what runs, at most ``patience`` seconds, then cut it."""

@@ -22,6 +22,13 @@ class Order:
     response_format: ResponseFormat = field(default_factory=ResponseFormat)
     include_usage: bool = False
     session_id: SessionId | None = None
+    resumes: bool = False
+    """The client asked for an answer that it can come back to."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the answer goes on for a grace when its client has gone."""
+        return self.resumes or self.session_id is not None
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Patience:
     generating: float
     silence: float
     mailbox_bytes: int
+    grace: float
 
 
 @dataclass(frozen=True)

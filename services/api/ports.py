@@ -71,6 +71,18 @@ class Workers(Protocol):
         """
         ...
 
+    async def resend(self, completion_id: CompletionId, after: int) -> Heard:
+        """Ask whoever runs the completion for a snapshot as a frame; 0.3 s at most.
+
+        Args:
+            completion_id: Whose answer.
+            after: The last index that the asker has, -1 for none.
+
+        Raises:
+            BrokerUnavailable: the broker is away.
+        """
+        ...
+
 
 class KnownModels(Protocol):
     """Names of the last 24 hours, served now or not."""
@@ -101,6 +113,14 @@ class Journal(Protocol):
 
         Raises:
             BrokerUnavailable: as for ``accept``.
+        """
+        ...
+
+    async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
+        """What was taken on, or ``None`` where nobody knows of it (any more).
+
+        Raises:
+            BrokerUnavailable: no answer.
         """
         ...
 

@@ -1,23 +1,23 @@
 """Relay the frames of one answer: bytes in order, gaps repaired, never passed.
 
 The common case is a loop over heads; everything else is repair. What a frame has lost comes from
-the log (``CHAT_CHUNKS``), else from a snapshot, else from the ``completed`` event, which is the
-truth and holds the whole text.
+the log (``CHAT_CHUNKS``), else from a snapshot that the worker is asked for, else from the
+``completed`` event, which is the truth and holds the whole text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
 
 import structlog
 from pydantic import ValidationError
 
+from services.api.delivery import Delivery, lost
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, FrameLog, Journal
 from services.api.sequencer import Sequencer, Verdict
-from services.api.snapshots import read_snapshot
-from services.api.steps import Missing, Step
-from shared.contracts.chat import CompletionStatus, ToolCall
+from services.api.steps import Step
+from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame
 from shared.contracts.ids import CompletionId
@@ -25,9 +25,9 @@ from shared.errors import BrokerUnavailable, WorkerLost
 
 log = structlog.stdlib.get_logger(__name__)
 
-_TOOL_CALLS: Final = b'"tool_calls":['
 _RETRY: Final = 1.0
 _RETRY_END: Final = 0.1
+_RETRY_LATE: Final = 0.05
 
 
 class Relay:
@@ -37,42 +37,55 @@ class Relay:
         self,
         completion_id: CompletionId,
         mailbox: Mailbox,
+        delivery: Delivery,
         *,
         frames: FrameLog,
         journal: Journal,
         clock: Clock,
-        encode: Callable[[Missing], bytes],
+        resend: Callable[[int], None],
         silence: float,
         batch: int,
+        late: bool = False,
     ) -> None:
         """Read from the first event on.
 
         Args:
             completion_id: Whose answer.
             mailbox: Where its frames arrive.
+            delivery: What the reader is given.
             frames: The log of frames.
             journal: Where its end is recorded.
             clock: For silence and retries.
-            encode: Makes an ordinary delta of what frames have lost.
-            silence: Seconds without a frame after which the journal is asked.
+            resend: Asks the worker, without waiting, for what follows an index.
+            silence: Seconds without a frame after which log and journal are asked.
             batch: Bytes that one repair may hold in memory.
+            late: It began before the mailbox was there: read the log first, then the mailbox.
         """
         self._id, self._mailbox = completion_id, mailbox
+        self._delivery, self._sequencer = delivery, delivery.sequencer
         self._frames, self._journal = frames, journal
         self._clock = clock
-        self._encode = encode
+        self._resend = resend
         self._silence = silence
         self._batch = batch
-        self._sequencer = Sequencer()
-        self._tools_begun = False
         self._end: CompletionCompleted | None = None
         self._failure: WorkerLost | None = None
-        self._suspicious = False
+        self._late = self._suspicious = late
         self._behind = False
         self._log_position = 1
         self._log_attempt = 0
         self._checked = clock.monotonic()
         self._retry_at = 0.0
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that the log held at the beginning has been relayed."""
+        return not self._late
+
+    @property
+    def position(self) -> int:
+        """The index that comes next."""
+        return self._sequencer.next_index
 
     def alarm(self) -> None:
         """Frames may have been lost: look as soon as possible."""
@@ -106,16 +119,22 @@ class Relay:
         return Step(b"".join(data), self._end if self._complete else None)
 
     async def _gather(self, data: list[bytes]) -> None:
+        now = self._clock.monotonic()
+        if self._late and now >= self._retry_at:
+            await self._repair(data, now)
+        if self._late:
+            # What the mailbox holds follows what the log holds: it must wait for that.
+            return
         for frame in self._mailbox.take():
             body = self._accept(frame)
             if body:
                 data.append(body)
-        now = self._clock.monotonic()
         if self._mailbox.overflowed:
             self._mailbox.overflowed = False
             self._behind = True
         silent = now >= max(self._mailbox.last_heard, self._checked) + self._silence
         if not self._complete and (silent or (self._needs_repair() and now >= self._retry_at)):
+            self._suspicious = self._suspicious or silent
             await self._repair(data, now)
 
     @property
@@ -128,13 +147,13 @@ class Relay:
     def _accept(self, frame: Frame) -> bytes | None:
         verdict = self._sequencer.judge(frame)
         if verdict is Verdict.DELIVER:
-            if not self._tools_begun and _TOOL_CALLS in frame.body:
-                self._tools_begun = True
-            return frame.body
+            return self._delivery.give(frame)
         if verdict is Verdict.BRIDGE:
-            return self._bridge(frame)
+            return self._delivery.bridge(frame)
+        if verdict is Verdict.SEAM:
+            self._delivery.check_seam(frame)
         if verdict is Verdict.DIVERGED:
-            raise _lost()
+            raise lost()
         if verdict is Verdict.END:
             self._take_end(frame)
         return None
@@ -147,51 +166,34 @@ class Relay:
             self._suspicious = True
             return
         self._end = end
-        self._behind = end.status is CompletionStatus.COMPLETED and self._lacks(end)
+        self._behind = self._owes(end)
         self._retry_at = 0.0
 
-    def _lacks(self, end: CompletionCompleted) -> bool:
-        if end.events and self._sequencer.next_index > end.events:
-            raise _lost()
-        # Without any event the opening delta is still owed.
-        return self._sequencer.missing(end.events) or self._sequencer.next_index == 0
-
-    def _bridge(self, frame: Frame) -> bytes | None:
-        snapshot = None if self._tools_begun else read_snapshot(frame.body)
-        if snapshot is None:
-            return None
-        delta = self._delta(snapshot.text, snapshot.thinking, [])
-        self._sequencer.jump(frame)
-        return delta
-
-    def _delta(self, text: str, thinking: str, tool_calls: Sequence[ToolCall]) -> bytes:
-        missing = Missing(
-            text[self._sequencer.text_length :],
-            thinking[self._sequencer.thinking_length :],
-            tool_calls,
-            opening=self._sequencer.next_index == 0,
-        )
-        return self._encode(missing)
+    def _owes(self, end: CompletionCompleted) -> bool:
+        # Of a bad end only what came before it counts; who finds nothing at all gets that whole.
+        if end.status is CompletionStatus.COMPLETED:
+            return self._delivery.lacks(end)
+        return self._late and self.position == 0 and end.events > 0
 
     async def _repair(self, data: list[bytes], now: float) -> None:
         # What has been gathered in ``data`` is kept when the broker goes away halfway.
         self._checked = now
         self._retry_at = now + _RETRY
         try:
-            more = await self._read_log(data)
-            if more:
+            if self._needs_repair() and await self._read_log(data):
                 self._behind, self._retry_at = True, 0.0
                 return
-            self._behind = self._end is not None and self._lacks(self._end)
+            self._behind = self._end is not None and self._owes(self._end)
             await self._consult_journal(data)
+            if self._late:
+                # The log is asked a moment after the subscription: a straggler may be missing.
+                self._late, self._retry_at = False, now + _RETRY_LATE
             self._suspicious = False
         except BrokerUnavailable:
             log.debug("repair_postponed", completion_id=self._id)
 
     async def _read_log(self, data: list[bytes]) -> bool:
         """Relay what the log has and the reader lacks; true if there is more than one batch."""
-        if not (self._behind or self._suspicious or self._sequencer.in_gap):
-            return False
         reader = self._sequencer.rewound()
         reader.attempt = self._log_attempt
         size, hole = 0, 0
@@ -199,13 +201,11 @@ class Relay:
             async for position, frame in frames:
                 verdict = reader.judge(frame)
                 self._log_position, self._log_attempt = position + 1, reader.attempt
-                if verdict is Verdict.DIVERGED:
-                    raise _lost()
                 if verdict is Verdict.GAP:
                     hole = hole or position
                     continue
                 body = self._from_log(frame, verdict, reader)
-                if body:
+                if body is not None:
                     data.append(body)
                     size, hole = size + len(body), 0
                 if size > self._batch:
@@ -216,12 +216,16 @@ class Relay:
         return False
 
     def _from_log(self, frame: Frame, verdict: Verdict, reader: Sequencer) -> bytes | None:
+        if verdict is Verdict.DIVERGED:
+            raise lost()
         if verdict is Verdict.DELIVER:
             self._sequencer.adopt(reader)
-            self._tools_begun = self._tools_begun or _TOOL_CALLS in frame.body
-            return frame.body
+            return self._delivery.give(frame)
+        if verdict is Verdict.SEAM:
+            self._sequencer.adopt(reader)
+            self._delivery.check_seam(frame)
         if verdict is Verdict.BRIDGE:
-            delta = self._bridge(frame)
+            delta = self._delivery.bridge(frame)
             if delta is not None:
                 reader.jump(frame)
             return delta
@@ -236,14 +240,9 @@ class Relay:
         if whole is None:
             if self._end is not None:
                 self._retry_at = self._clock.monotonic() + _RETRY_END
+            elif self._sequencer.in_gap:
+                self._resend(self._sequencer.next_index - 1)
             return
-        if whole.status is CompletionStatus.COMPLETED and self._lacks(whole):
-            if self._tools_begun:
-                raise _lost()
-            data.append(self._delta(whole.text, whole.thinking, whole.tool_calls))
+        if self._owes(whole):
+            data.append(self._delivery.rest_of(whole))
         self._end, self._behind = whole, False
-
-
-def _lost() -> WorkerLost:
-    message = "The worker was lost and the answer cannot be continued; send the request again."
-    return WorkerLost(message)

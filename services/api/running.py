@@ -1,30 +1,30 @@
 """One admitted completion on its way to its end: deadlines, the end's bookkeeping, abandoning."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from services.api.background import Background
 from services.api.cancelling import Cancelled, Cancelling
 from services.api.draining import Drain
+from services.api.lingering import Lingering
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, Journal, Mailboxes, Queue
+from services.api.queued import Queued
+from services.api.resending import Resending
 from services.api.seating import Seat, Seating
 from services.api.steps import Step
 from services.api.terminals import Terminals
-from services.api.whole import WholeAnswer
+from services.api.watching import Watching
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
-from shared.errors import BrokerUnavailable, ChatError, DeadlineExceeded, ServerShutdown
+from shared.errors import BrokerUnavailable, DeadlineExceeded, ServerShutdown
 from shared.errors import Cancelled as CancelledError
 
 log = structlog.stdlib.get_logger(__name__)
-
-_RETRY: Final = 1.0
 
 
 class Reader(Protocol):
@@ -56,7 +56,9 @@ class Desk:
     background: Background
     drain: Drain
     clock: Clock
-    silence: float
+    watching: Watching
+    lingering: Lingering
+    resending: Resending
 
 
 class Running:
@@ -69,10 +71,11 @@ class Running:
         *,
         mailbox: Mailbox,
         reader: Reader,
-        number: int,
+        queued: Queued,
         seat: Seat | None,
-        waiting: float,
         overall: float,
+        resumable: bool,
+        reconnects: bool,
         on_end: Callable[[], None],
     ) -> None:
         """Follow a queued request.
@@ -82,10 +85,11 @@ class Running:
             command: What was queued.
             mailbox: Where its frames arrive.
             reader: Who reads them.
-            number: Its place in the queue.
+            queued: Its time in the queue.
             seat: Its place in a session.
-            waiting: Monotonic time until which it may wait unheard.
             overall: Monotonic time after which nobody waits any more.
+            resumable: It goes on for a grace when its client has gone.
+            reconnects: Its client comes back by itself when the stream ends without an end.
             on_end: Called once when it has ended, also when it was abandoned.
         """
         self.command = command
@@ -94,14 +98,16 @@ class Running:
         self._desk = desk
         self._mailbox = mailbox
         self._reader = reader
-        self._number = number
+        self._queued = queued
         self._seat = seat
-        self._waiting: float | None = waiting
         self._overall = overall
+        self._resumable = resumable
+        self._reconnects = reconnects
         self._on_end = on_end
         self._over = False
         self._told_to_stop = False
         desk.drain.enter(self.wake)
+        desk.watching.enter(command.completion_id)
 
     def wake(self) -> None:
         """Let ``next`` return and look around."""
@@ -118,74 +124,71 @@ class Running:
         if self._told_to_stop:
             # Also when a fast worker always has something to relay.
             self._look_at_the_clock()
-        self._told_to_stop = self._desk.drain.cut
+        self._told_to_stop = self._must_stop
         if not self._told_to_stop:
-            await self._mailbox.wait(min(until, self._reader.due(), self._next_deadline()))
+            await self._mailbox.wait(min(until, self._reader.due(), self._next_deadline))
         step = await self._step()
         if not step.data and step.end is None:
             self._look_at_the_clock()
         return step
 
     def abandon(self) -> None:
-        """Nobody waits for it any more: cancel it, and see to its end in the background."""
+        """Nobody waits for it any more: see to its end in the background.
+
+        A plain one is cancelled; a resumable one only after a grace in which nobody came back.
+        """
         if self._over:
             return
-        self._over = True
-        self._desk.drain.leave(self.wake)
+        self._depart()
+        if self._reconnects and self._must_stop:
+            self._hand_on()
+            return
         self._mailbox.relay_no_more()
         self._desk.background.spawn(self._see_it_end(), f"abandon-{self.command.completion_id}")
+
+    @property
+    def _next_deadline(self) -> float:
+        return min(self._queued.due(), self._overall)
+
+    @property
+    def _must_stop(self) -> bool:
+        drain = self._desk.drain
+        return drain.cut or (drain.begun and self._reconnects)
+
+    def _depart(self) -> None:
+        self._over = True
+        self._desk.drain.leave(self.wake)
+        self._desk.watching.leave(self.command.completion_id)
+
+    def _hand_on(self) -> None:
+        # Its client goes on at another gateway, which keeps the session from there on; until
+        # then, and if nobody comes, the lease lives for its 15 s.
+        self._clear()
+        if self._seat is not None:
+            self._desk.seating.forget(self._seat)
 
     async def _step(self) -> Step:
         step = await self._reader.step()
         self.begun = self.begun or self._mailbox.heard
-        if step.end is None and not self._mailbox.heard and self._waited_too_long():
-            expired = await self._expire()
-            step = Step(step.data, expired)
+        if step.end is None:
+            step = Step(step.data, await self._queued.expire())
         if step.end is not None:
             await self._finish(step.end)
         return step
 
-    def _waited_too_long(self) -> bool:
-        return self._waiting is not None and self._desk.clock.monotonic() >= self._waiting
-
-    def _next_deadline(self) -> float:
-        if self._waiting is None or self._mailbox.heard:
-            return self._overall
-        return min(self._waiting, self._overall)
-
     def _look_at_the_clock(self) -> None:
-        if self._desk.drain.cut:
+        if self._must_stop:
             message = "This gateway is stopping and could not wait for the rest of the answer."
             raise ServerShutdown(message)
         if self._desk.clock.monotonic() >= self._overall:
             message = "Nothing came of this completion within all its deadlines."
             raise DeadlineExceeded(message)
 
-    async def _expire(self) -> CompletionCompleted | None:
-        try:
-            completion_id = self.command.completion_id
-            withdrawn = await self._desk.queue.withdraw(self._number, completion_id)
-        except BrokerUnavailable:
-            self._waiting = self._desk.clock.monotonic() + _RETRY
-            return None
-        self._waiting = None
-        if not withdrawn:
-            # A worker has just taken it: from here on its clock counts.
-            return None
-        error = DeadlineExceeded("The request waited too long for a free worker.")
-        end = self._desk.terminals.make(self.command, CompletionStatus.EXPIRED, error)
-        await self._desk.terminals.record(end)
-        # The broker lets us withdraw what a worker holds unheard: make that worker stop.
-        mark = self._desk.cancelling.mark(self.command.completion_id)
-        self._desk.background.spawn(mark, "mark-expired")
-        return end
-
     async def _finish(self, end: CompletionCompleted) -> None:
         # Before the client hears of the end: its next message and its next read rely on it.
         if self._over:
             return
-        self._over = True
-        self._desk.drain.leave(self.wake)
+        self._depart()
         self._clear()
         if self._seat is not None:
             try:
@@ -206,7 +209,7 @@ class Running:
 
     async def _see_it_end(self) -> None:
         try:
-            end = await self._cancel()
+            end = await self._linger() if self._resumable else await self._cancel()
         finally:
             self._clear()
         # Not when this process stops halfway: then the lease runs out, and the session stays busy
@@ -214,8 +217,18 @@ class Running:
         if self._seat is not None:
             await self._desk.seating.leave_patiently(self._seat, end)
 
+    async def _linger(self) -> CompletionCompleted | None:
+        lingering, completion_id = self._desk.lingering, self.command.completion_id
+        end, forsaken = await lingering.wait(completion_id, self._mailbox, self._overall)
+        if forsaken:
+            log.info("completion_forsaken", completion_id=completion_id)
+            return await self._cancel()
+        return end or await self._await_end()
+
     async def _cancel(self) -> CompletionCompleted | None:
-        outcome = await self._desk.cancelling.cancel(self.command.completion_id, self._number)
+        outcome = await self._desk.cancelling.cancel(
+            self.command.completion_id, self._queued.number
+        )
         if outcome is not Cancelled.WITHDRAWN:
             return await self._await_end()
         error = CancelledError("The client went away before a worker was free.")
@@ -224,17 +237,10 @@ class Running:
         return end
 
     async def _await_end(self) -> CompletionCompleted | None:
-        reader = WholeAnswer(
-            self.command.completion_id,
-            self._mailbox,
-            journal=self._desk.journal,
-            clock=self._desk.clock,
-            silence=self._desk.silence,
-        )
-        with suppress(ChatError):
-            while self._desk.clock.monotonic() < self._overall:
-                step = await reader.step()
-                if step.end is not None:
-                    return step.end
-                await self._mailbox.wait(min(reader.due(), self._overall))
-        return None
+        while True:
+            end = await self._desk.lingering.end_of(
+                self.command.completion_id, self._mailbox, self._next_deadline
+            )
+            end = end or await self._queued.expire()
+            if end is not None or self._desk.clock.monotonic() >= self._overall:
+                return end

@@ -7,7 +7,7 @@ from services.api.placing import PlacedTurn, place_turn
 from services.api.session_ports import Held, History, TurnState
 from services.api.turn_lease import Lease, TurnLeases, busy
 from shared.contracts.chat import CompletionStatus, Message
-from shared.contracts.events import CompletionCompleted
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import MessageRef, SessionHead, SessionHeadQuery
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.errors import HistoryUnavailable
@@ -67,6 +67,26 @@ class Seating:
         """The same, waiting for a broker that is away."""
         await self._leases.release_patiently(seat.lease, _state_after(seat, end))
 
+    async def adopt(self, accepted: CompletionAccepted) -> Seat | None:
+        """Hold the session for a completion whose gateway may be gone; ``None`` if it is held.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        turn, place = accepted.turn, accepted.place
+        if turn is None or place is None:
+            return None
+        lease = await self._leases.adopt(turn.session_id, accepted.user_id, accepted.completion_id)
+        if lease is None:
+            return None
+        # What stood before this turn is known to history alone.
+        head = SessionHead(turn=turn.turn - 1, titled=True)
+        return Seat(lease, head, PlacedTurn(turn, place))
+
+    def forget(self, seat: Seat) -> None:
+        """Hold the session no more; it is free once the lease has run out."""
+        self._leases.forget(seat.lease)
+
     async def _head(self, user_id: UserId, session_id: SessionId, held: Held | None) -> SessionHead:
         last = held.state.last if held is not None else None
         query = SessionHeadQuery(user_id=user_id, session_id=session_id, after_completion=last)
@@ -95,6 +115,8 @@ def _head_after(seat: Seat, end: CompletionCompleted) -> SessionHead | None:
     answer = Message(role="assistant", content=end.text, tool_calls=end.tool_calls or None)
     asked = next((new for new in reversed(turn.messages) if new.message.role == "user"), None)
     last_user = seat.head.last_user
+    if asked is None and last_user is None:
+        return None
     if asked is not None:
         last_user = MessageRef(
             id=asked.id, role="user", depth=asked.depth, digest=asked.message.digest()

@@ -18,8 +18,10 @@ class Verdict(Enum):
     """Events before it are missing: repair, do not relay."""
     BRIDGE = auto()
     """A snapshot that holds what is missing."""
+    SEAM = auto()
+    """A takeover goes on from exactly what was relayed, as far as heads can tell."""
     DIVERGED = auto()
-    """More was relayed than a takeover goes on from: end with an error, never splice."""
+    """A takeover goes on from something else than was relayed: end with an error, never splice."""
     QUIET = auto()
     """Nothing: a sign of life."""
     END = auto()
@@ -32,14 +34,22 @@ class Sequencer:
     def __init__(self) -> None:
         self.next_index = 0
         self.attempt = 0
+        self.joined = 0
+        """The newest attempt that is known to go on from what was relayed."""
+        self.joined_at = 0
+        """The index at which it did."""
         self.text_length = 0
         self.thinking_length = 0
         self._known = 0
 
     @property
     def in_gap(self) -> bool:
-        """Whether events are known to exist that the reader has not got."""
-        return self.next_index < self._known
+        """Whether something is known to exist that the reader has not got: events, or a seam."""
+        return self.next_index < self._known or self.unjoined(self.attempt)
+
+    def unjoined(self, attempt: int) -> bool:
+        """Whether nothing says yet that ``attempt`` goes on from what was relayed."""
+        return attempt > self.joined and self.next_index > 0
 
     def judge(self, frame: Frame) -> Verdict:
         """Place a frame; ``DELIVER`` moves the position, everything else leaves it."""
@@ -63,6 +73,7 @@ class Sequencer:
 
     def jump(self, frame: Frame) -> None:
         """What was missing before ``frame.next_index`` has been relayed by other means."""
+        self.joined = max(self.joined, frame.attempt)
         self._move(frame)
 
     def rewound(self) -> "Sequencer":
@@ -72,6 +83,7 @@ class Sequencer:
         """
         other = Sequencer()
         other.next_index = self.next_index
+        other.joined, other.joined_at = self.joined, self.joined_at
         other.text_length = self.text_length
         other.thinking_length = self.thinking_length
         return other
@@ -82,12 +94,20 @@ class Sequencer:
         self.text_length = other.text_length
         self.thinking_length = other.thinking_length
         self.attempt = max(self.attempt, other.attempt)
+        self.joined, self.joined_at = other.joined, other.joined_at
+
+    def strayed(self, attempt: int) -> bool:
+        """Whether something was relayed that an end by ``attempt`` knows nothing of."""
+        return attempt < self.joined and self.next_index > self.joined_at
 
     def missing(self, events: int) -> bool:
         """Whether an answer of ``events`` events has some that were not relayed."""
         return self.next_index < events
 
     def _tokens(self, frame: Frame) -> Verdict:
+        if frame.attempt > self.joined and self.next_index:
+            # Its ``FROM`` was lost, and named this index or an earlier one.
+            return Verdict.DIVERGED if frame.first < self.next_index else Verdict.GAP
         if frame.first < self.next_index:
             # A worker never cuts the same events into other frames, so nothing in it is new,
             # unless it overlaps the end: then the log has the pieces.
@@ -95,18 +115,28 @@ class Sequencer:
             return Verdict.GAP if overlaps else Verdict.DUPLICATE
         if frame.first > self.next_index:
             return Verdict.GAP
+        if frame.attempt > self.joined:
+            self.joined = frame.attempt
         self._move(frame)
         return Verdict.DELIVER
 
     def _snapshot(self, frame: Frame) -> Verdict:
         if frame.first <= self.next_index:
             return Verdict.QUIET
-        return Verdict.BRIDGE
+        # It holds all that its attempt goes on from, which may not be what was relayed.
+        return Verdict.GAP if self.unjoined(frame.attempt) else Verdict.BRIDGE
 
     def _from(self, frame: Frame) -> Verdict:
-        if self.next_index > frame.first:
+        if frame.attempt <= self.joined:
+            # Read again, in the log.
+            return Verdict.QUIET
+        if self.next_index < frame.first:
+            return Verdict.GAP
+        relayed = (self.next_index, self.text_length, self.thinking_length)
+        if relayed != (frame.first, frame.text_length, frame.thinking_length):
             return Verdict.DIVERGED
-        return Verdict.GAP if self.next_index < frame.first else Verdict.QUIET
+        self.joined, self.joined_at = frame.attempt, frame.first
+        return Verdict.SEAM
 
     def _move(self, frame: Frame) -> None:
         self.next_index = frame.next_index

@@ -66,6 +66,11 @@ class ApiSettings(BaseSettings):
     mailbox_bytes: int = Field(
         default=MIB, ge=64 * 1024, description="What a slow client's stream may hold in memory."
     )
+    resume_grace: Duration = Field(
+        default=timedelta(seconds=60),
+        ge=timedelta(0),
+        description="How long an answer that can be resumed goes on without a viewer.",
+    )
     cancel_patience: Duration = Field(
         default=timedelta(seconds=60), description="How long a cancel is retried on broker trouble."
     )

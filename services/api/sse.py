@@ -1,7 +1,7 @@
-"""Server-sent events of a plain OpenAI stream: only ``data:`` and comment lines, as bytes.
+"""Server-sent events as bytes. A plain OpenAI stream has only ``data:`` and comment lines.
 
 OpenAI's Python client stumbles over ``id:``, ``event:`` and ``retry:`` lines beside pings
-(``api_facts.md`` 4.3), so there are none.
+(``api_facts.md`` 4.3), so there are none unless the client asked for ids.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,10 @@ from shared.contracts.ids import CompletionId
 
 DONE: Final = b"data: [DONE]\n\n"
 PING: Final = b": ping\n\n"
+PING_BESIDE_IDS: Final = b": ping\n"
+"""After an ``id:`` line, a blank line would be an event without data to those clients."""
+RETRY: Final = b"retry: 500\n"
+"""Before an event's data: come back after so many milliseconds."""
 
 
 def event(payload: Mapping[str, Any]) -> bytes:

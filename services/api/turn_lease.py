@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from services.api.forever import forever
 from services.api.session_ports import Held, Turns, TurnState
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.errors import BrokerUnavailable, SessionBusy
@@ -74,6 +75,38 @@ class TurnLeases:
         self._leases[completion_id] = lease
         return lease
 
+    async def adopt(
+        self, session_id: SessionId, user_id: UserId, completion_id: CompletionId
+    ) -> Lease | None:
+        """Renew from now on what another gateway has taken, which may be gone.
+
+        If it is not, both renew it, and the first to see the end releases it.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        if completion_id in self._leases:
+            return None
+        held = await self._turns.get(session_id)
+        if held is not None and held.state.running != completion_id:
+            return None
+        if held is None:
+            # It has run out; whoever comes first has it.
+            state = TurnState(user_id=user_id, running=completion_id)
+            revision = await self._turns.set(session_id, state, None)
+            if revision is None:
+                return None
+            held = Held(state, revision)
+        if completion_id in self._leases:
+            return None
+        lease = Lease(session_id, held.state, held.revision, None)
+        self._leases[completion_id] = lease
+        return lease
+
+    def forget(self, lease: Lease) -> None:
+        """Renew it no more; it runs out by itself."""
+        self._leases.pop(lease.state.running or CompletionId(""), None)
+
     async def release(self, lease: Lease, state: TurnState) -> None:
         """Let the session go, standing at ``state``; a lease that was lost is left alone.
 
@@ -103,9 +136,8 @@ class TurnLeases:
 
     async def keep(self) -> None:
         """Renew all leases every few seconds, for ever; one that is lost ends no answer."""
-        while True:
-            await asyncio.sleep(RENEW_EVERY)
-            await self.renew()
+        await asyncio.sleep(RENEW_EVERY)
+        await forever(self.renew, RENEW_EVERY, "renew-turns")
 
     async def renew(self) -> None:
         """Renew all leases once."""

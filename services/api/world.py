@@ -12,6 +12,7 @@ import structlog
 from services.api.adapters.nats_backlog import NatsBacklog
 from services.api.adapters.nats_catalog import NatsCatalogFeed
 from services.api.adapters.nats_connection import NatsConnection
+from services.api.adapters.nats_feeds import NatsFeeds
 from services.api.adapters.nats_history import NatsHistory
 from services.api.adapters.nats_inbox import NatsInbox
 from services.api.adapters.nats_journal import (
@@ -21,6 +22,7 @@ from services.api.adapters.nats_journal import (
     NatsTombstones,
 )
 from services.api.adapters.nats_turns import NatsTurns
+from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
 from services.api.background import Background
 from services.api.catalog import Catalog
@@ -38,7 +40,9 @@ from services.api.ports import (
 )
 from services.api.session_ports import History, Turns
 from services.api.settings import Settings
+from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
+from shared.contracts import subjects
 from shared.errors import BrokerUnavailable
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
@@ -72,6 +76,8 @@ class World:
     broker: Broker
     catalog: Catalog
     clock: Clock
+    feeds: Feeds
+    followed_frames: FrameLog
     frames: FrameLog
     history: History
     journal: Journal
@@ -80,6 +86,7 @@ class World:
     queue: Queue
     tombstones: Tombstones
     turns: Turns
+    watchers: Watchers
     workers: Workers
 
 
@@ -105,9 +112,9 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     background, clock = Background(), LoopClock()
     catalog = Catalog(clock, age=settings.api.catalog_age.total_seconds())
     feed = NatsCatalogFeed(client, jetstream, catalog)
-    inbox = NatsInbox(client)
+    inbox, feeds = NatsInbox(client), NatsFeeds(client)
     backlog = NatsBacklog(jetstream)
-    connection = NatsConnection(client, inbox, on_connected=[feed.refresh])
+    connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     watches: list[asyncio.Task[None]] = []
     try:
@@ -123,7 +130,9 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             broker=connection,
             catalog=catalog,
             clock=clock,
-            frames=NatsFrameLog(jetstream, inbox.gateway_id),
+            feeds=feeds,
+            followed_frames=NatsFrameLog(jetstream, subjects.followed),
+            frames=NatsFrameLog(jetstream, inbox.reply_subject),
             history=NatsHistory(client, timeout=timeout),
             journal=NatsJournal(jetstream),
             known_models=feed,
@@ -131,6 +140,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             queue=NatsQueue(jetstream),
             tombstones=NatsTombstones(jetstream, ttl=deadlines.total_seconds() + _AFTER_DEADLINES),
             turns=NatsTurns(jetstream),
+            watchers=NatsWatchers(client, inbox.gateway_id),
             workers=NatsWorkers(client),
         )
     finally:

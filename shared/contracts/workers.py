@@ -67,6 +67,8 @@ class Watched(WireModel):
     """On ``chat.watched.<completion_id>``: this gateway has a viewer; said every 5 s, not kept."""
 
     gateway: str
+    grace: bool | None = None
+    """Its last viewer has left and may come back: counts for the worker, not for other gateways."""
 
 
 class ControlReply(WireModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -157,8 +158,14 @@ async def test_a_read_after_the_end_asks_history_for_that_turn(
 
 
 async def test_a_client_that_goes_away_frees_the_session_once_its_turn_has_ended(
-    gateway: RunningGateway, worker: ScriptedWorker
+    nats_server: NatsServer, worker: ScriptedWorker, history: FakeHistory
 ) -> None:
+    settings = quick_settings(nats_server.url, resume_grace=timedelta(milliseconds=300))
+    async with RunningGateway(settings) as gateway:
+        await _leave_and_come_again(gateway, worker)
+
+
+async def _leave_and_come_again(gateway: RunningGateway, worker: ScriptedWorker) -> None:
     session_id = await new_session(gateway)
     request = gateway.http.post("/v1/chat/completions", json=ask(session_id, "one"))
     answer = asyncio.create_task(request)

@@ -1,10 +1,10 @@
 """``Backlog``: how much of ``CHAT_EVENTS`` history has not consumed, every two seconds."""
 
-import asyncio
 from typing import Any, Final
 
 import structlog
 
+from services.api.forever import forever
 from shared.contracts import streams
 from shared.errors import BrokerUnavailable
 from shared.messaging.jetstream import ApiError, JetStream
@@ -28,9 +28,7 @@ class NatsBacklog:
 
     async def watch(self) -> None:
         """Look for ever."""
-        while True:
-            await self.look()
-            await asyncio.sleep(_EVERY)
+        await forever(self.look, _EVERY, "watch-backlog")
 
     async def look(self) -> None:
         """Look once."""

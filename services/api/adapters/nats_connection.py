@@ -1,6 +1,5 @@
 """``Broker`` over the raw client: connected, proven, and proven again after each reconnect."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -10,6 +9,7 @@ import structlog
 from nats.aio.client import Client
 
 from services.api.adapters.nats_inbox import NatsInbox
+from services.api.forever import forever
 from shared.errors import BrokerUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -39,6 +39,7 @@ class NatsConnection:
         self._inbox = inbox
         self._on_connected = on_connected
         self._proven_for = -1
+        self._told = -1
 
     def ready(self) -> bool:
         """Whether it is connected and the inbox is proven for this very connection."""
@@ -75,17 +76,18 @@ class NatsConnection:
 
     async def watch(self) -> None:
         """For ever: after a reconnect prove the inbox, then tell everybody."""
-        told = -1
-        while True:
-            reconnects = self._reconnects()
-            if self._client.is_connected:
-                if self._proven_for != reconnects:
-                    await self._prove(reconnects)
-                if told != reconnects and self._proven_for == reconnects:
-                    told = reconnects
-                    for call in self._on_connected:
-                        await call()
-            await asyncio.sleep(_LOOK_EVERY)
+        await forever(self._look, _LOOK_EVERY, "watch-connection")
+
+    async def _look(self) -> None:
+        reconnects = self._reconnects()
+        if not self._client.is_connected:
+            return
+        if self._proven_for != reconnects:
+            await self._prove(reconnects)
+        if self._told != reconnects and self._proven_for == reconnects:
+            self._told = reconnects
+            for call in self._on_connected:
+                await call()
 
     async def _prove(self, reconnects: int) -> None:
         try:

@@ -1,6 +1,6 @@
 """``Journal``, ``Queue``, ``Tombstones`` and ``FrameLog`` over JetStream."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import structlog
@@ -42,6 +42,18 @@ class NatsJournal:
                 await self._jetstream.publish_once(subject, event.to_bytes())
             except AlreadyPublished:
                 log.info("end_stands_already", completion_id=event.completion_id)
+
+    async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
+        """What was taken on, or ``None`` where nobody knows of it."""
+        with refusals_mean_unavailable():
+            stored = await self._jetstream.last(streams.EVENTS, subjects.accepted(completion_id))
+        if stored is None:
+            return None
+        try:
+            return CompletionAccepted.from_bytes(stored.data)
+        except ValidationError:
+            log.warning("accepted_event_malformed", completion_id=completion_id)
+            return None
 
     async def completed(self, completion_id: CompletionId) -> CompletionCompleted | None:
         """The end of a completion, or ``None`` while it has none."""
@@ -94,17 +106,17 @@ class NatsTombstones:
 
 
 class NatsFrameLog:
-    """The frames that ``CHAT_CHUNKS`` has captured for this gateway."""
+    """The frames that ``CHAT_CHUNKS`` has captured."""
 
-    def __init__(self, jetstream: JetStream, gateway_id: str) -> None:
+    def __init__(self, jetstream: JetStream, subject_of: Callable[[CompletionId], str]) -> None:
         self._jetstream = jetstream
-        self._gateway_id = gateway_id
+        self._subject_of = subject_of
 
     async def replay(
         self, completion_id: CompletionId, start: int
     ) -> AsyncGenerator[tuple[int, Frame]]:
         """The frames from stream sequence ``start`` on."""
-        subject = subjects.chunks(self._gateway_id, completion_id)
+        subject = self._subject_of(completion_id)
         with refusals_mean_unavailable():
             replay = self._jetstream.replay(streams.CHUNKS, subject, start=start)
             async with aclosing(replay) as messages:

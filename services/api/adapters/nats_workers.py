@@ -33,6 +33,11 @@ class NatsWorkers:
         request = ControlRequest(op="cancel")
         return await self._ask(subjects.control(completion_id), request.to_bytes())
 
+    async def resend(self, completion_id: CompletionId, after: int) -> Heard:
+        """Ask whoever runs the completion for a snapshot as a frame."""
+        request = ControlRequest(op="resend", after=after)
+        return await self._ask(subjects.control(completion_id), request.to_bytes())
+
     async def _ask(self, subject: str, payload: bytes) -> Heard:
         if not self._client.is_connected:
             raise BrokerUnavailable("NATS is not connected.")

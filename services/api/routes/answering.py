@@ -5,7 +5,8 @@ from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 from services.api.background import Background
-from services.api.completions import Completions, Encode
+from services.api.completions import Completions
+from services.api.delivery import Delivery
 from services.api.orders import Order
 from services.api.routes.client_watch import ClientWatch
 from services.api.running import Running
@@ -27,13 +28,13 @@ class Answer(Response):
         *,
         completions: Completions,
         background: Background,
-        encode: Encode | None,
+        delivery: Delivery | None,
     ) -> None:
         super().__init__()
         self._order = order
         self._completions = completions
         self._work = background
-        self._encode = encode
+        self._delivery = delivery
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; raises a ``ChatError`` as long as nothing has been sent."""
@@ -59,7 +60,7 @@ class Answer(Response):
     async def _start(self, client: ClientWatch) -> Running | None:
         # Never cancelled halfway: between its two durable facts somebody owes an end.
         starting = self._work.spawn(
-            self._completions.start(self._order, self._encode), "start-completion"
+            self._completions.start(self._order, self._delivery), "start-completion"
         )
         if await client.first(starting):
             return starting.result()

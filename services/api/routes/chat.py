@@ -1,5 +1,6 @@
 """``POST /v1/chat/completions``, streamed and whole."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -49,6 +50,8 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
         add_headers(request, {"X-Parley-Ignored": header_list(ignored)})
     if unavailable:
         add_headers(request, {"X-Parley-Unavailable-Tools": header_list(unavailable)})
+    if request.headers.get("x-stream-resume", "").lower() == "true":
+        order = replace(order, resumes=True)
     completions, background = state["completions"], state["background"]
     if stream:
         return StreamedAnswer(
@@ -58,4 +61,4 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
             clock=state["clock"],
             timing=state["timing"],
         )
-    return WholeAnswer(order, completions=completions, background=background, encode=None)
+    return WholeAnswer(order, completions=completions, background=background, delivery=None)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -90,7 +91,7 @@ class OverNats(Ports):
         self.queue = NatsQueue(jetstream)
         self.turns = NatsTurns(jetstream)
         self.workers = NatsWorkers(client)
-        self.frames = NatsFrameLog(jetstream, "gw")
+        self.frames = NatsFrameLog(jetstream, partial(subjects.chunks, "gw"))
 
     async def store(self, completion_id: CompletionId, frame: Frame) -> None:
         """Publish it where the stream listens."""

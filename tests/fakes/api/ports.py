@@ -58,12 +58,17 @@ class FakeWorkers:
         self.service = Service.SERVED
         self.heard = Heard.YES
         self.cancelled: list[CompletionId] = []
+        self.resends: list[tuple[CompletionId, int]] = []
 
     async def probe(self, model: str) -> Service:
         return self.service
 
     async def cancel(self, completion_id: CompletionId) -> Heard:
         self.cancelled.append(completion_id)
+        return self.heard
+
+    async def resend(self, completion_id: CompletionId, after: int) -> Heard:
+        self.resends.append((completion_id, after))
         return self.heard
 
 
@@ -87,7 +92,7 @@ class FakeJournal:
     """First writer wins."""
 
     def __init__(self) -> None:
-        self.accepted: list[CompletionAccepted] = []
+        self.accepted_events: list[CompletionAccepted] = []
         self.ends: dict[CompletionId, CompletionCompleted] = {}
         self.full = False
         self.away = False
@@ -96,11 +101,15 @@ class FakeJournal:
         self._must_be_there()
         if self.full:
             raise HistoryBacklog("full")
-        self.accepted.append(event)
+        self.accepted_events.append(event)
 
     async def complete(self, event: CompletionCompleted) -> None:
         self._must_be_there()
         self.ends.setdefault(event.completion_id, event)
+
+    async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
+        self._must_be_there()
+        return next((e for e in self.accepted_events if e.completion_id == completion_id), None)
 
     async def completed(self, completion_id: CompletionId) -> CompletionCompleted | None:
         self._must_be_there()
@@ -207,3 +216,62 @@ class FakeMailboxes:
 
     def remove(self, completion_id: CompletionId) -> None:
         self.boxes.pop(completion_id, None)
+
+
+class FakeListening:
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    async def close(self) -> None:
+        self._stop()
+
+
+class FakeFeeds:
+    """``put`` brings a frame to every viewer."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[CompletionId, list[Mailbox]] = {}
+
+    async def follow(
+        self, completion_id: CompletionId, mailbox: Mailbox, _alarm: Alarm
+    ) -> FakeListening:
+        boxes = self.boxes.setdefault(completion_id, [])
+        boxes.append(mailbox)
+
+        def stop() -> None:
+            if mailbox in boxes:
+                boxes.remove(mailbox)
+
+        return FakeListening(stop)
+
+    def put(self, completion_id: CompletionId, frame: Frame) -> None:
+        for mailbox in self.boxes.get(completion_id, []):
+            mailbox.put(frame)
+
+
+class FakeWatchers:
+    """Remembers what was said; ``hear`` is another gateway."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[CompletionId, bool]] = []
+        self.ears: dict[CompletionId, list[Callable[[], None]]] = {}
+        self.away = False
+        self.surprise: Exception | None = None
+
+    async def say(self, completion_id: CompletionId, *, grace: bool) -> None:
+        if self.surprise is not None:
+            raise self.surprise
+        if self.away:
+            raise BrokerUnavailable("away")
+        self.said.append((completion_id, grace))
+
+    async def listen(self, completion_id: CompletionId, heard: Callable[[], None]) -> FakeListening:
+        if self.away:
+            raise BrokerUnavailable("away")
+        ears = self.ears.setdefault(completion_id, [])
+        ears.append(heard)
+        return FakeListening(lambda: ears.remove(heard))
+
+    def hear(self, completion_id: CompletionId) -> None:
+        for heard in self.ears.get(completion_id, []):
+            heard()

@@ -23,6 +23,7 @@ from tests.fakes.api.ports import (
     FakeBacklog,
     FakeBroker,
     FakeClock,
+    FakeFeeds,
     FakeFrameLog,
     FakeJournal,
     FakeKnownModels,
@@ -30,6 +31,7 @@ from tests.fakes.api.ports import (
     FakeQueue,
     FakeTombstones,
     FakeTurns,
+    FakeWatchers,
     FakeWorkers,
 )
 from tests.fakes.api.worker import announcement, sse_event
@@ -43,6 +45,7 @@ class FakeWorld:
         self.background = Background()
         self.broker = FakeBroker()
         self.clock = FakeClock()
+        self.feeds = FakeFeeds()
         self.frames = FakeFrameLog()
         self.history = FakeHistory()
         self.journal = FakeJournal()
@@ -51,6 +54,7 @@ class FakeWorld:
         self.queue = FakeQueue()
         self.tombstones = FakeTombstones()
         self.turns = FakeTurns()
+        self.watchers = FakeWatchers()
         self.workers = FakeWorkers()
         self.drain = Drain()
         self.catalog = Catalog(self.clock, age=12)
@@ -106,6 +110,8 @@ class FakeWorld:
             broker=self.broker,
             catalog=self.catalog,
             clock=self.clock,
+            feeds=self.feeds,
+            followed_frames=self.frames,
             frames=self.frames,
             history=self.history,
             journal=self.journal,
@@ -114,6 +120,7 @@ class FakeWorld:
             queue=self.queue,
             tombstones=self.tombstones,
             turns=self.turns,
+            watchers=self.watchers,
             workers=self.workers,
         )
         await self.background.aclose(1)

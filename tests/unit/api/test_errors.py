@@ -127,7 +127,7 @@ async def test_a_bad_request_is_400_and_says_where(case: Case) -> None:
         "code": "invalid_request",
     }
     assert response.headers["x-request-id"]
-    assert world.journal.accepted == []
+    assert world.journal.accepted_events == []
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ async def test_a_refusal_leaves_an_end_or_nothing_at_all(
     assert error == {"message": error["message"], "type": kind, "param": param, "code": code}
     assert ("retry-after" in response.headers) == (status == 429)
     assert "x-should-retry" not in response.headers
-    accepted = {event.completion_id for event in world.journal.accepted}
+    accepted = {event.completion_id for event in world.journal.accepted_events}
     assert accepted == set(world.journal.ends)
     assert all(end.status is CompletionStatus.REJECTED for end in world.journal.ends.values())
     assert response.headers["x-completion-id"].startswith("chatcmpl-")
@@ -362,5 +362,5 @@ async def test_an_unknown_session_is_404_and_nothing_is_stored() -> None:
     assert response.json()["error"]["code"] == "session_not_found"
     assert away.status_code == 503
     assert away.json()["error"]["code"] == "history_unavailable"
-    assert world.journal.accepted == []
+    assert world.journal.accepted_events == []
     assert world.turns.entries == {}

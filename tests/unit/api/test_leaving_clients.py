@@ -127,7 +127,7 @@ async def test_leaving_in_the_middle_of_the_body_asks_for_nothing() -> None:
     async with app_of(world, quick_settings()) as app:
         await app(visitor.scope, receive, visitor.send)
     assert visitor.status == 0
-    assert world.journal.accepted == []
+    assert world.journal.accepted_events == []
 
 
 async def test_a_request_that_nobody_runs_is_withdrawn_and_its_end_is_ours() -> None:
@@ -207,7 +207,8 @@ async def test_a_session_stays_busy_until_the_abandoned_turn_has_ended() -> None
         CreateSession(user_id=UserId("local"), session_id=session_id)
     )
     visitor = Visitor(sessionId=session_id)
-    async with visiting(world, visitor) as answering:
+    settings = quick_settings(resume_grace=timedelta(milliseconds=100))
+    async with visiting(world, visitor, settings) as answering:
         await eventually(lambda: world.queue.requests)
         visitor.leave.set()
         await answering
@@ -340,4 +341,4 @@ async def test_a_body_that_stops_coming_is_408_and_the_end_of_the_connection() -
     assert visitor.status == 408
     assert json.loads(visitor.got)["error"]["code"] == "request_timeout"
     assert (b"connection", b"close") in headers
-    assert world.journal.accepted == []
+    assert world.journal.accepted_events == []

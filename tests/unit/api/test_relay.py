@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from services.api.delivery import Delivery
 from services.api.mailbox import Mailbox
 from services.api.relay import Relay
 from services.api.steps import Missing
@@ -29,13 +30,15 @@ class Bench:
         self.log = FakeFrameLog()
         self.mailbox = Mailbox(limit, clock=self.clock.monotonic)
         self.missing: list[Missing] = []
+        self.resends: list[int] = []
         self.relay = Relay(
             ID,
             self.mailbox,
+            Delivery(self.encode, None),
             frames=self.log,
             journal=self.journal,
             clock=self.clock,
-            encode=self.encode,
+            resend=self.resends.append,
             silence=6,
             batch=limit,
         )

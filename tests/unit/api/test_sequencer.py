@@ -128,6 +128,7 @@ def test_a_reading_of_the_log_hears_earlier_attempts_that_the_reader_has_left_be
             tokens(1),
             quiet(FrameKind.TAKEOVER, 2, attempt=2),
             tokens(2, attempt=1),
+            quiet(FrameKind.FROM, 2, attempt=2),
             tokens(2, attempt=2),
         )
     ]
@@ -138,6 +139,7 @@ def test_a_reading_of_the_log_hears_earlier_attempts_that_the_reader_has_left_be
         Verdict.DELIVER,
         Verdict.QUIET,
         Verdict.STALE,
+        Verdict.SEAM,
         Verdict.DELIVER,
     ]
     assert (live.next_index, live.attempt, live.in_gap) == (3, 2, False)

@@ -1,0 +1,27 @@
+"""Work that a gateway does again and again, and must not stop doing without anybody's noticing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+log = structlog.stdlib.get_logger(__name__)
+
+_AFTER_FAILURE: Final = 1.0
+
+
+async def forever(work: Callable[[], Awaitable[None]], every: float, name: str) -> None:
+    """Do ``work``, wait ``every`` seconds, and so on, whatever it raises.
+
+    A task that dies of a surprise is noticed by nobody; one that goes on and says so may be right
+    again the next time.
+    """
+    while True:
+        pause = every
+        try:
+            await work()
+        except Exception:
+            log.exception("periodic_work_failed", work=name)
+            pause = max(every, _AFTER_FAILURE)
+        await asyncio.sleep(pause)

@@ -1,0 +1,81 @@
+"""The time that a request may wait in the queue: timed by the gateway that put it there."""
+
+import math
+from typing import Final
+
+from services.api.background import Background
+from services.api.cancelling import Cancelling
+from services.api.mailbox import Mailbox
+from services.api.ports import Clock, Queue
+from services.api.terminals import Terminals
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.completions import RunCompletion
+from shared.contracts.events import CompletionCompleted
+from shared.errors import BrokerUnavailable, DeadlineExceeded
+
+_RETRY: Final = 1.0
+
+
+class Queued:
+    """One request in the queue, until somebody is heard to have taken it."""
+
+    def __init__(
+        self,
+        command: RunCompletion,
+        number: int,
+        deadline: float,
+        *,
+        mailbox: Mailbox,
+        queue: Queue,
+        terminals: Terminals,
+        cancelling: Cancelling,
+        background: Background,
+        clock: Clock,
+    ) -> None:
+        """It has just been queued.
+
+        Args:
+            command: What was queued.
+            number: Its place in the queue.
+            deadline: Monotonic time until which it may wait unheard.
+            mailbox: Where a worker is heard.
+            queue: Where it waits.
+            terminals: Records its end, if it waits too long.
+            cancelling: Stops who has taken it unheard.
+            background: For what nobody must wait for.
+            clock: For the deadline.
+        """
+        self._command = command
+        self.number = number
+        self._deadline = deadline
+        self._mailbox = mailbox
+        self._queue = queue
+        self._terminals = terminals
+        self._cancelling = cancelling
+        self._background = background
+        self._clock = clock
+
+    def due(self) -> float:
+        """When to call ``expire`` if nobody is heard until then."""
+        return math.inf if self._mailbox.heard else self._deadline
+
+    async def expire(self) -> CompletionCompleted | None:
+        """The end of a request that has waited too long; ``None`` while it has not."""
+        if self._clock.monotonic() < self.due():
+            return None
+        try:
+            withdrawn = await self._queue.withdraw(self.number, self._command.completion_id)
+        except BrokerUnavailable:
+            self._deadline = self._clock.monotonic() + _RETRY
+            return None
+        self._deadline = math.inf
+        if not withdrawn:
+            # A worker has just taken it: from here on its clock counts.
+            return None
+        error = DeadlineExceeded("The request waited too long for a free worker.")
+        end = self._terminals.make(self._command, CompletionStatus.EXPIRED, error)
+        await self._terminals.record(end)
+        # The broker lets us withdraw what a worker holds unheard: make that worker stop.
+        mark = self._cancelling.mark(self._command.completion_id)
+        self._background.spawn(mark, "mark-expired")
+        return end

@@ -1,0 +1,57 @@
+"""A completion that is read back, as the HTTP contract shows it: pure."""
+
+from typing import Any
+
+from services.api.failures import body_of
+from services.api.sse import tool_call_bodies, usage_body
+from services.api.standing import Standing
+from services.api.translation import failure_of, finish_reason_of
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
+
+
+def to_standing_body(accepted: CompletionAccepted, standing: Standing) -> dict[str, Any]:
+    """OpenAI's envelope with what it lacks: ``status``, and ``error`` where it failed."""
+    end = standing.end
+    good = end is not None and end.status is CompletionStatus.COMPLETED
+    reason = finish_reason_of(end) if end is not None and good else None
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": standing.text if standing.text or not standing.tool_calls else None,
+        "refusal": None,
+    }
+    if standing.thinking:
+        message["reasoning_content"] = standing.thinking
+    if standing.tool_calls:
+        message["tool_calls"] = tool_call_bodies(standing.tool_calls, indexed=False)
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": reason,
+        "finishReason": reason,
+    }
+    body: dict[str, Any] = {
+        "id": accepted.completion_id,
+        "object": "chat.completion",
+        "created": int(accepted.accepted_at.timestamp()),
+        "model": accepted.model,
+        "status": standing.status,
+        "choices": [choice],
+        "usage": usage_body(end.usage) if end is not None and end.usage is not None else None,
+        "error": _error(end),
+    }
+    if standing.attempts > 1:
+        body["attempts"] = standing.attempts
+    if end is not None and end.continued_at:
+        body["continued_at"] = body["continuedAt"] = end.continued_at
+    return body
+
+
+def _error(end: CompletionCompleted | None) -> dict[str, Any] | None:
+    # Who is cancelled has not failed; ``status`` says it.
+    if end is None or end.status is CompletionStatus.CANCELLED:
+        return None
+    failure = failure_of(end)
+    error: dict[str, Any] | None = body_of(failure)["error"] if failure is not None else None
+    return error
