@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from services.api.delivery import Delivery
 from services.api.mailbox import Mailbox
 from services.api.relay import Relay
 from services.api.sse import ChunkEncoder
@@ -155,10 +156,11 @@ class LossyStream:
         self.relay = Relay(
             ID,
             self.mailbox,
+            Delivery(ChunkEncoder(ID, "demo", NOON, include_usage=False).missing, None),
             frames=self.broker,
             journal=self.journal,
             clock=self.clock,
-            encode=ChunkEncoder(ID, "demo", NOON, include_usage=False).missing,
+            resend=lambda _after: self.resend(),
             silence=6,
             batch=2**20,
         )
@@ -184,6 +186,12 @@ class LossyStream:
         """Hand a frame that is under way to the reader; ``keep`` makes it come again."""
         frames = self.broker.under_way
         self.mailbox.put(frames[position] if keep else frames.pop(position))
+
+    def resend(self) -> None:
+        """The reader asks for what it lacks: whoever hears it sends a snapshot."""
+        for writer in self.writers:
+            if not writer.done:
+                drive(writer.answer.resend())
 
     def read(self) -> None:
         """Let the reader pass on what it can."""
