@@ -39,8 +39,13 @@ class Cluster:
         self.processes: list[Process] = []
         self.http = httpx.AsyncClient(trust_env=False, timeout=30)
         self._directory = directory
-        self._environment = {"WORKER_ACK_WAIT": ack_wait, "WORKER_CHECK_INTERVAL": "2s"}
-        self._environment |= environment
+        self._environment = {
+            "WORKER_ACK_WAIT": ack_wait,
+            "WORKER_CHECK_INTERVAL": "2s",
+            "HISTORY_SWEEP_SLACK": "1s",
+            "HISTORY_SWEEP_INTERVAL": "1s",
+            **environment,
+        }
         self._client: Client | None = None
 
     async def __aenter__(self) -> Self:
