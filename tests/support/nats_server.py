@@ -47,8 +47,8 @@ class NatsServer:
             f"listen: 127.0.0.1:{self.port or -1}\n"
             f"max_payload: 8MB\nwrite_deadline: '5s'\nping_interval: '10s'\nping_max: 2\n"
             f"ports_file_dir: '{ports}'\n"
-            f"jetstream {{ store_dir: '{self._directory / 'store'}', sync_interval: always"
-            f" {self._storage} }}\n"
+            f"jetstream {{ store_dir: '{self._directory / 'store'}', sync_interval: always, "
+            f"{self._storage} }}\n"
             f"{self._extra}\n"
         )
         self._process = self._spawn(config)
