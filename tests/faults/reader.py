@@ -105,6 +105,11 @@ class Reader:
         return self._task is not None and self._task.done()
 
     @property
+    def refused(self) -> bool:
+        """Whether nothing was begun: the next gateway may be asked."""
+        return self.status == 503 or (self.status == 0 and self.broken == "ConnectError")
+
+    @property
     def first_content(self) -> float:
         """Seconds to the first content."""
         return self._content()[0] - self.asked_at
