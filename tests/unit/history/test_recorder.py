@@ -106,9 +106,9 @@ async def test_an_answer_keeps_how_often_it_was_taken_over_and_where_it_went_on(
     await record(store, turn.accepted(), turn.completed().model_copy(update=how))
     await record(store, plain.accepted(), plain.completed())
 
-    message = store.stored_messages[turn.answer].to_message()
+    message = store.message(turn.answer)
     assert (message.attempts, message.continued_at) == (2, [7])
-    untouched = store.stored_messages[plain.answer].to_message()
+    untouched = store.message(plain.answer)
     assert (untouched.attempts, untouched.continued_at) == (None, None)
 
 
