@@ -43,6 +43,8 @@ def _message(message: StoredMessage) -> MessageBody:
         finish_reason=message.finish_reason,
         model=message.model,
         thinking=message.thinking,
+        attempts=message.attempts,
+        continued_at=message.continued_at,
         tool_calls=tool_call_bodies(calls, indexed=False) if calls else None,
         tool_call_id=message.tool_call_id,
         usage=MessageUsage(**usage.model_dump()) if usage is not None else None,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.api.failures import body_of
-from services.api.sse import tool_call_bodies, usage_body
+from services.api.sse import run_body, tool_call_bodies, usage_body
 from services.api.standing import Standing
 from services.api.translation import failure_of, finish_reason_of
 from shared.contracts.chat import CompletionStatus
@@ -31,7 +31,7 @@ def to_standing_body(accepted: CompletionAccepted, standing: Standing) -> dict[s
         "finish_reason": reason,
         "finishReason": reason,
     }
-    body: dict[str, Any] = {
+    return {
         "id": accepted.completion_id,
         "object": "chat.completion",
         "created": int(accepted.accepted_at.timestamp()),
@@ -40,12 +40,8 @@ def to_standing_body(accepted: CompletionAccepted, standing: Standing) -> dict[s
         "choices": [choice],
         "usage": usage_body(end.usage) if end is not None and end.usage is not None else None,
         "error": _error(end),
+        **run_body(standing.attempts, end.continued_at if end is not None else None),
     }
-    if standing.attempts > 1:
-        body["attempts"] = standing.attempts
-    if end is not None and end.continued_at:
-        body["continued_at"] = body["continuedAt"] = end.continued_at
-    return body
 
 
 def _error(end: CompletionCompleted | None) -> dict[str, Any] | None:

@@ -42,6 +42,14 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     return body
 
 
+def run_body(attempts: int, continued_at: Sequence[int] | None) -> dict[str, Any]:
+    """How a completion was run, where that was not in one go."""
+    body: dict[str, Any] = {"attempts": attempts} if attempts > 1 else {}
+    if continued_at:
+        body["continued_at"] = body["continuedAt"] = list(continued_at)
+    return body
+
+
 def tool_call_bodies(calls: Sequence[ToolCall], *, indexed: bool) -> list[dict[str, Any]]:
     """Tool calls as OpenAI has them; in a delta each carries its ``index``."""
     bodies = []
@@ -83,18 +91,23 @@ class ChunkEncoder:
             delta["tool_calls"] = tool_call_bodies(missing.tool_calls, indexed=True)
         return self._chunk(delta, None)
 
-    def end(self, finish_reason: FinishReason, usage: Usage | None) -> bytes:
-        """Finish chunk, usage and ``[DONE]``.
+    def end(
+        self,
+        finish_reason: FinishReason,
+        usage: Usage | None,
+        run: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Finish chunk, usage and ``[DONE]``; ``run`` (``run_body``) goes into the finish chunk.
 
         Usage stands in the finish chunk, or in a chunk of its own for a client that asked for
         that: clients that add up what they see must not find it twice.
         """
         counted = usage_body(usage) if usage is not None else None
         if not self._include_usage:
-            finish = self._chunk({}, finish_reason, {"usage": counted} if counted else {})
-            return finish + DONE
+            extra = {**(run or {}), **({"usage": counted} if counted else {})}
+            return self._chunk({}, finish_reason, extra) + DONE
         last = event({**self._envelope, "choices": [], "usage": counted}) if counted else b""
-        return self._chunk({}, finish_reason) + last + DONE
+        return self._chunk({}, finish_reason, run) + last + DONE
 
     def _chunk(
         self,

@@ -10,7 +10,7 @@ from services.api.orders import Order
 from services.api.schemas.chat import ChatCompletionRequest, ToolSpec
 from services.api.schemas.messages import Part, RequestMessage
 from services.api.schemas.models import ModelBody, ModelMetadata
-from services.api.sse import tool_call_bodies, usage_body
+from services.api.sse import run_body, tool_call_bodies, usage_body
 from shared.contracts.chat import (
     CompletionStatus,
     ContentPart,
@@ -148,6 +148,7 @@ def to_completion_body(end: CompletionCompleted, order: Order) -> dict[str, Any]
         "model": order.model,
         "choices": [choice],
         "usage": usage_body(usage_of(end, order)),
+        **run_body(end.attempts, end.continued_at),
     }
 
 

@@ -10,7 +10,7 @@ import uuid_utils
 from services.inference_worker.ports import Call, Frames, Part, Text
 from services.inference_worker.sse import ChunkTemplate
 from services.inference_worker.transcript import Said, Transcript
-from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.frames import HANDED_OVER, Frame, FrameKind
 
 _SNAPSHOT_CHARACTERS: Final = 64 * 2**10
 _SNAPSHOT_SECONDS: Final = 30.0
@@ -127,6 +127,10 @@ class Answer:
     async def heartbeat(self) -> None:
         """Say that somebody works on it."""
         await self._send(FrameKind.HEARTBEAT)
+
+    async def hand_over(self) -> None:
+        """Say that this worker stops in order, which is no failure of its attempt."""
+        await self._send(FrameKind.HEARTBEAT, HANDED_OVER)
 
     def _events(self, part: Part) -> Sequence[bytes]:
         if self.first_token_at is None:

@@ -145,6 +145,8 @@ class Completions:
         outcome = await self._work(attempt, claimed, answer)
         if isinstance(outcome, HandedOn):
             log.info("request_handed_over", events=answer.next_index)
+            if outcome.in_order:
+                await answer.hand_over()
             if outcome.delay is not None:
                 await job.give_back(delay=outcome.delay)
             return
@@ -162,7 +164,9 @@ class Completions:
             await answer.go_on(claimed.digest)
         # From this frame on, readers and successors know that an engine is asked.
         await answer.heartbeat()
-        return await supervise(self._generation, run, answer, stop, job.pulled_at)
+        return await supervise(
+            self._generation, run, answer, stop, pulled_at=job.pulled_at, last=claimed.last
+        )
 
     def _begin(self, run: RunCompletion, claimed: Claim) -> Answer:
         template = ChunkTemplate(

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import structlog
 
+from services.inference_worker.ending import later_attempt
 from services.inference_worker.listener import Listener
 from services.inference_worker.ports import Job, Ledger
 from services.inference_worker.stop import StopReason, StopSignal
@@ -50,7 +51,11 @@ class Heartbeat:
         So it may once it was silent for an ack wait: this process stood still, or what it sent
         was lost on the way.
         """
-        return self._lapsed or time.monotonic() - self._confirmed_at > self._job.ack_wait
+        return self._lapsed or self._unheard
+
+    @property
+    def _unheard(self) -> bool:
+        return time.monotonic() - self._confirmed_at > self._job.ack_wait
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._beat(), name=f"heartbeat-{self._completion_id}")
@@ -70,6 +75,10 @@ class Heartbeat:
             await asyncio.sleep(self._interval)
             begun = time.monotonic()
             try:
+                if self._unheard and await self._superseded():
+                    # A sign of life would now be one for the successor, who may be dead.
+                    self._stop.set(StopReason.YIELDED)
+                    return
                 await self._job.in_progress()
                 if self._listener.answer is not None:
                     await self._listener.answer.heartbeat()
@@ -78,6 +87,15 @@ class Heartbeat:
             except Exception:
                 # Without a pulse the request would go to a second worker.
                 log.exception("heartbeat_failed")
+
+    async def _superseded(self) -> bool:
+        answer = self._listener.answer
+        if answer is None:
+            return False
+        with suppress(BrokerUnavailable, TimeoutError):
+            async with asyncio.timeout(self._interval):
+                return await later_attempt(self._ledger, self._completion_id, answer.attempt)
+        return False
 
     async def _look_for_cancel(self, begun: float) -> None:
         # The tombstone is asked for too: a control request may fall into a reconnect.

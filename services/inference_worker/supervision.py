@@ -13,7 +13,6 @@ from services.inference_worker.outcome import Outcome, cancelled, failed, finish
 from services.inference_worker.ports import Finish
 from services.inference_worker.seam import Way, way_on
 from services.inference_worker.stop import StopReason, StopSignal
-from services.inference_worker.takeover import MAX_ATTEMPTS
 from shared.contracts.completions import RunCompletion
 from shared.errors import ChatError, DeadlineExceeded, ServerShutdown
 
@@ -31,12 +30,20 @@ class HandedOn:
 
     delay: float | None
     """Seconds until then; ``None`` where the successor is at it already."""
+    in_order: bool = False
+    """Whether this worker only stops, and its attempt has not failed."""
 
 
 async def supervise(
-    generation: Generation, run: RunCompletion, answer: Answer, stop: StopSignal, pulled_at: float
+    generation: Generation,
+    run: RunCompletion,
+    answer: Answer,
+    stop: StopSignal,
+    *,
+    pulled_at: float,
+    last: bool,
 ) -> Outcome | HandedOn:
-    """Generate; gives how it ended, or that another worker is to go on.
+    """Generate; gives how it ended, or that another worker is to go on (unless it is the last).
 
     The engine is closed when this returns, however it ends.
     """
@@ -52,7 +59,7 @@ async def supervise(
         stopping.cancel()
         await _close(generating)
     if ended:
-        return _generated(generating, answer)
+        return _generated(generating, last=last)
     return _stopped(stop.reason, run, answer)
 
 
@@ -66,11 +73,11 @@ async def _close(generating: asyncio.Task[Finish]) -> None:
     log.error("engine_did_not_close")
 
 
-def _generated(generating: asyncio.Task[Finish], answer: Answer) -> Outcome | HandedOn:
+def _generated(generating: asyncio.Task[Finish], *, last: bool) -> Outcome | HandedOn:
     try:
         return finished(generating.result())
     except HandOver as handed:
-        if answer.attempt >= MAX_ATTEMPTS:
+        if last:
             return failed(handed.cause)
         log.warning("engine_given_up", code=handed.cause.code, error=handed.cause.message)
         return HandedOn(_ENGINE_PAUSE)
@@ -91,4 +98,4 @@ def _stopped(reason: StopReason | None, run: RunCompletion, answer: Answer) -> O
         return HandedOn(None)
     if answer.started and way_on(run, answer.said()) is Way.NONE:
         return failed(ServerShutdown("the worker is shutting down"))
-    return HandedOn(0.0)
+    return HandedOn(0.0, in_order=True)

@@ -8,7 +8,7 @@ import orjson
 from services.inference_worker.sse import deltas
 from services.inference_worker.transcript import Said
 from shared.contracts.chat import FunctionCall, ToolCall
-from shared.contracts.frames import Frame, FrameKind, PartialDigest
+from shared.contracts.frames import HANDED_OVER, Frame, FrameKind, PartialDigest
 
 MAX_ATTEMPTS: Final = 3
 
@@ -18,18 +18,25 @@ class Claim:
     """An attempt at a completion, and what it starts from."""
 
     attempt: int
-    """1, 2, 3 …; beyond ``MAX_ATTEMPTS`` it only ends the completion."""
+    """1, 2, 3 …; once ``MAX_ATTEMPTS`` have failed, one more only ends the completion."""
     said: Said = field(default_factory=Said)
     """What earlier attempts have sent."""
     digest: bytes = b""
     """The ``PartialDigest`` of that, where it is known."""
     continued_at: tuple[int, ...] = ()
     """Where earlier attempts went on."""
+    handed_over: int = 0
+    """How many of the earlier attempts ended in order: workers that were stopped."""
+
+    @property
+    def last(self) -> bool:
+        """Whether no other attempt follows this one, if it fails."""
+        return self.attempt - self.handed_over >= MAX_ATTEMPTS
 
     @property
     def exhausted(self) -> bool:
         """Whether there have been enough of them."""
-        return self.attempt > MAX_ATTEMPTS
+        return self.attempt - self.handed_over > MAX_ATTEMPTS
 
 
 @dataclass(slots=True)
@@ -52,6 +59,7 @@ class Past:
     _calls: dict[int, _PartialCall] = field(default_factory=dict)
     _digest: PartialDigest = field(default_factory=PartialDigest)
     _continued_at: list[int] = field(default_factory=list)
+    _handed_over: set[int] = field(default_factory=set)
 
     def add(self, frame: Frame) -> None:
         """Take the next frame in.
@@ -66,6 +74,8 @@ class Past:
             self._restore(frame)
         elif frame.kind is FrameKind.FROM and frame.first:
             self._continued_at.append(frame.first)
+        elif frame.kind is FrameKind.HEARTBEAT and frame.body == HANDED_OVER:
+            self._handed_over.add(frame.attempt)
         elif frame.kind is FrameKind.TOKENS and frame.first == self.next_index:
             self.next_index = frame.next_index
             self.tokens = frame.tokens
@@ -77,7 +87,13 @@ class Past:
         """What the attempt that comes next starts from."""
         # One that ended before its first word went on nowhere.
         places = sorted({place for place in self._continued_at if place < self.next_index})
-        return Claim(self.attempt + 1, self.partial(), self._digest.value(), tuple(places))
+        return Claim(
+            self.attempt + 1,
+            self.partial(),
+            self._digest.value(),
+            tuple(places),
+            len(self._handed_over),
+        )
 
     def partial(self) -> Said:
         """The answer as far as it went out."""

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 _HEAD: Final = struct.Struct("!BBHIIIII")
 _VERSION: Final = 1
 HEAD_SIZE: Final = _HEAD.size
+HANDED_OVER: Final = b"handed over"
+"""The last heartbeat of a worker that stops in order: its attempt has not failed."""
 
 
 class FrameKind(IntEnum):
@@ -21,7 +23,7 @@ class FrameKind(IntEnum):
     TOKENS = 1
     """Finished SSE events."""
     HEARTBEAT = 2
-    """Nothing: the worker lives."""
+    """Nothing: the worker lives. Or ``HANDED_OVER``."""
     SNAPSHOT = 3
     """JSON ``{"text", "thinking", "tool_calls"}``: everything so far."""
     END = 4

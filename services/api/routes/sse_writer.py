@@ -12,7 +12,7 @@ from services.api.orders import Timing
 from services.api.ports import Clock
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.slow_client import ClientTooSlow, patient
-from services.api.sse import PING, PING_BESIDE_IDS, RETRY, ChunkEncoder, error_event
+from services.api.sse import PING, PING_BESIDE_IDS, RETRY, ChunkEncoder, error_event, run_body
 from services.api.steps import Step
 from services.api.translation import failure_of, finish_reason_of
 from shared.contracts.chat import Usage
@@ -112,7 +112,11 @@ class SseWriter:
     async def _finish(self, send: Send, data: bytes, end: CompletionCompleted) -> None:
         failure = failure_of(end)
         if failure is None:
-            last = self._encoder.end(finish_reason_of(end), self._usage_of(end))
+            last = self._encoder.end(
+                finish_reason_of(end),
+                self._usage_of(end),
+                run_body(end.attempts, end.continued_at),
+            )
         elif self._started or data:
             last = error_event(body_of(failure))
         else:

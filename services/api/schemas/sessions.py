@@ -65,6 +65,8 @@ class MessageBody(AnswerModel):
     finish_reason: str | None = None
     model: str | None = None
     thinking: str | None = None
+    attempts: int | None = None
+    continued_at: list[int] | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
     usage: MessageUsage | None = None

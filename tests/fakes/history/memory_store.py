@@ -45,6 +45,12 @@ class MemoryStore:
             "ended": dict(self.ended),
         }
 
+    def message(self, message_id: MessageId) -> MessageRecord:
+        """A message that is stored whole."""
+        found = self.stored_messages[message_id]
+        assert isinstance(found, MessageRecord)
+        return found
+
     def _check(self) -> None:
         if not self.available:
             raise HistoryUnavailable("away")

@@ -8,7 +8,7 @@ import pytest
 
 from services.api.parsing import parse_body
 from services.api.schemas.chat import ChatCompletionRequest
-from services.api.sse import DONE, PING, ChunkEncoder, error_event
+from services.api.sse import DONE, PING, ChunkEncoder, error_event, run_body
 from services.api.steps import Missing
 from services.api.translation import Translated, header_list, to_order
 from shared.contracts.chat import CompletionStatus, FunctionCall, ToolCall, Usage
@@ -41,6 +41,15 @@ def test_the_finish_chunk_carries_usage_unless_asked_otherwise() -> None:
         f'{HEAD}{choices},"usage":null}}\n\n'
         f'{HEAD}"choices":[],"usage":{COUNTED}}}\n\ndata: [DONE]\n\n'
     )
+
+
+def test_an_answer_that_went_on_after_a_break_says_so_in_the_finish_chunk() -> None:
+    run = run_body(2, [7])
+    said = b'"attempts":2,"continued_at":[7],"continuedAt":[7]'
+    for include_usage in (False, True):
+        finish, *_ = encoder(include_usage=include_usage).end("stop", USAGE, run).split(b"\n\n")
+        assert said in finish
+    assert run_body(1, None) == {}
 
 
 def test_estimated_usage_says_so() -> None:

@@ -99,6 +99,19 @@ async def test_a_turn_is_a_question_an_answer_and_one_usage_record() -> None:
     assert session.to_session().title == turn.text
 
 
+async def test_an_answer_keeps_how_often_it_was_taken_over_and_where_it_went_on() -> None:
+    store, turn, plain = store_with_session(), Turn(), Turn(2)
+    how = {"attempts": 2, "continued_at": [7]}
+
+    await record(store, turn.accepted(), turn.completed().model_copy(update=how))
+    await record(store, plain.accepted(), plain.completed())
+
+    message = store.message(turn.answer)
+    assert (message.attempts, message.continued_at) == (2, [7])
+    untouched = store.message(plain.answer)
+    assert (untouched.attempts, untouched.continued_at) == (None, None)
+
+
 async def test_the_end_of_the_latest_turn_is_the_leaf_also_beyond_the_ninth() -> None:
     store = store_with_session()
     ninth, tenth = Turn(9), Turn(10)

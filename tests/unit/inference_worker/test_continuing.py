@@ -8,7 +8,7 @@ from services.inference_worker.ports import Batch, Call, Finish, Thinking
 from services.inference_worker.sse import ChunkTemplate, deltas
 from services.inference_worker.stop import StopReason
 from shared.contracts.completions import RunCompletion
-from shared.contracts.frames import Frame, FrameKind, PartialDigest
+from shared.contracts.frames import HANDED_OVER, Frame, FrameKind, PartialDigest
 from shared.errors import ContextLengthExceeded, EngineError, EngineTimeout, EngineUnavailable
 from tests.fakes.inference_worker.broker import FakeBroker
 from tests.fakes.inference_worker.one_worker import OneWorker
@@ -184,6 +184,41 @@ async def test_the_third_attempt_is_the_last() -> None:
     assert end.error is not None
     assert (end.status, end.error.code, end.text) == ("failed", "worker_lost", "Hel")
     assert fourth.engine.asked == []
+
+
+async def test_workers_that_stopped_in_order_are_no_failed_attempts() -> None:
+    world = taken_over([words("lo"), stop()], attempt=3)
+    for attempt in (1, 2):
+        mark = Frame(FrameKind.HEARTBEAT, attempt, 0, 0, 0, 0, 0, HANDED_OVER)
+        world.broker.stored.insert(attempt - 1, (attempt, mark))
+
+    end = await world.run()
+
+    assert (end.status, end.text, end.attempts) == ("completed", "Hello", 4)
+
+
+async def test_a_worker_that_stops_says_so_before_it_gives_the_request_back() -> None:
+    world = OneWorker([words("Hel"), asyncio.Event()])
+    running = world.start()
+    await eventually(lambda: world.broker.text == "Hel")
+
+    world.stop.set(StopReason.SHUTDOWN)
+    await running
+
+    assert world.broker.sent[-1].body == HANDED_OVER
+    assert world.broker.log[-2:] == ["HEARTBEAT", "give_back"]
+
+
+async def test_a_worker_that_wakes_up_and_has_a_successor_stops_without_a_sign_of_life() -> None:
+    world = OneWorker([words("Hel"), asyncio.Event()], pulled=1, ack_wait=0.1)
+    takeover = Frame(FrameKind.TAKEOVER, 2, 0, 0, 0, 0, 0, b"")
+    world.broker.on_send = lambda _: world.broker.stored.append((9, takeover))
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.stop.reason is StopReason.YIELDED
+    assert world.broker.ends == {}
+    assert not {"in_progress", "give_back", "ack"} & set(world.broker.log)
 
 
 async def test_a_tombstone_found_by_a_successor_ends_it_with_what_was_sent() -> None:

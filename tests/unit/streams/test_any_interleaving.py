@@ -53,6 +53,14 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.spoken += count
         broker.stores = broker.delivers = True
 
+    @rule(who=st.integers(0, MOST_ATTEMPTS), count=st.integers(1, 3), stores=st.booleans())
+    def somebody_is_heard_at_once(self, who: int, count: int, stores: bool) -> None:
+        """The usual way, which chance would seldom find; without ``stores`` the log lacks it."""
+        self.somebody_says_something(who, count, stores, delivers=True)
+        while self.stream.broker.under_way:
+            self.stream.deliver(0, keep=False)
+        self.stream.read()
+
     @rule(who=st.integers(0, MOST_ATTEMPTS), delivers=st.booleans())
     def somebody_sends_everything_so_far(self, who: int, delivers: bool) -> None:
         writer = self.writing(who)
