@@ -70,7 +70,7 @@ async def test_an_answer_whose_gateway_and_client_are_gone_stops_and_is_billed(
         await reader.ended()
 
     async def stopped() -> bool:
-        return (await journal(cluster))[0]["outcome"] == "closed_by_client"
+        return bool((await journal(cluster))[0]["outcome"] == "closed_by_client")
 
     await eventually(stopped, within=25)
     took = time.monotonic() - begin
