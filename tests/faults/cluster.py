@@ -32,9 +32,12 @@ class Cluster:
         *,
         ack_wait: str = "2s",
         broker: NatsServer | None = None,
-        **environment: str,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.nats = broker or NatsServer(directory / "nats", extra="http: 127.0.0.1:-1")
+        port = free_port()
+        self.monitor = f"http://127.0.0.1:{port}"
+        """The broker's own, of a broker that was not brought."""
+        self.nats = broker or NatsServer(directory / "nats", extra=f"http: 127.0.0.1:{port}")
         self.mongo = MongoServer(directory / "mongo")
         self.processes: list[Process] = []
         self.http = httpx.AsyncClient(trust_env=False, timeout=30)
@@ -44,7 +47,7 @@ class Cluster:
             "WORKER_CHECK_INTERVAL": "2s",
             "HISTORY_SWEEP_SLACK": "1s",
             "HISTORY_SWEEP_INTERVAL": "1s",
-            **environment,
+            **(environment or {}),
         }
         self._client: Client | None = None
 

@@ -122,7 +122,11 @@ class Process:
 
     async def ended(self, *, within: float = 15.0) -> int:
         """Its exit code, once it has ended; minus the signal if one has killed it."""
-        await eventually(lambda: not self.alive, within=within)
+        try:
+            await eventually(lambda: not self.alive, within=within)
+        except AssertionError:
+            message = f"{self.name} has not ended within {within} s: {self.output()[-3000:]}"
+            raise AssertionError(message) from None
         assert self._process is not None
         return int(self._process.returncode)
 

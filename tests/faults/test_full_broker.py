@@ -25,7 +25,7 @@ _SIZE = 48
 async def test_a_full_queue_refuses_what_is_new_and_loses_nothing_of_the_accepted(
     tmp_path: Path, report: Report
 ) -> None:
-    async with Cluster(tmp_path, PROVISION_QUEUE_LIMIT="5") as cluster:
+    async with Cluster(tmp_path, environment={"PROVISION_QUEUE_LIMIT": "5"}) as cluster:
         await cluster.worker(WORKER_SLOTS="1")
         await cluster.gate(closed=True)
         readers: list[Reader] = []

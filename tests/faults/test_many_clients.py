@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
+_ROOM = {"PROVISION_QUEUE_LIMIT": "2000"}
 _LONG = "Slowly [demo tokens=30000 tps=0]"
 
 
@@ -94,7 +95,7 @@ async def test_a_thousand_idle_streams_cost_little_and_slow_nobody(
     tmp_path: Path, report: Report
 ) -> None:
     # Each of them has had its first token and waits for the second; its worker's heart beats.
-    async with Cluster(tmp_path, ack_wait="10s", PROVISION_QUEUE_LIMIT="2000") as cluster:
+    async with Cluster(tmp_path, ack_wait="10s", environment=_ROOM) as cluster:
         engine = await cluster.start_engine(parallel=1100)
         await cluster.worker(engine=engine, WORKER_SLOTS="1100")
         gateway = cluster.gateway

@@ -14,7 +14,7 @@ from services.api.__main__ import main
 from services.api.ports import Clock, Journal, Queue
 from services.api.settings import Settings
 from services.api.world import World, nats_world
-from tests.faults.fault_build.trap import After, FaultSettings, Trap
+from tests.faults.fault_build.trap import After, FaultSettings, Trap, count_tasks_when_asked
 
 
 class SkewedClock:
@@ -45,4 +45,5 @@ async def faulty_world(settings: Settings) -> AsyncGenerator[World]:
 
 
 if __name__ == "__main__":
+    count_tasks_when_asked()
     main(faulty_world)

@@ -4,7 +4,7 @@ from typing import cast
 
 from services.history.__main__ import main
 from services.history.ports import TurnStore
-from tests.faults.fault_build.trap import After, FaultSettings, Trap
+from tests.faults.fault_build.trap import After, FaultSettings, Trap, count_tasks_when_asked
 
 
 def wrap(turns: TurnStore) -> TurnStore:
@@ -15,4 +15,5 @@ def wrap(turns: TurnStore) -> TurnStore:
 
 
 if __name__ == "__main__":
+    count_tasks_when_asked()
     main(wrap)

@@ -1,8 +1,13 @@
 """What ends or freezes a process at a named point, and how it is told which one."""
 
+import asyncio
+import json
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import FrameType
 from typing import Any, Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,6 +42,18 @@ class Trap:
         """Break: nothing after this line happens (before somebody says SIGCONT)."""
         self._sprung = True
         os.kill(os.getpid(), self._signal)
+
+
+def count_tasks_when_asked() -> None:
+    """SIGUSR1: print how many tasks there are, as a line of the log."""
+
+    def count(_number: int, _frame: FrameType | None) -> None:
+        with suppress(RuntimeError):
+            line = {"event": "tasks", "count": len(asyncio.all_tasks())}
+            sys.stderr.write(json.dumps(line) + "\n")
+            sys.stderr.flush()
+
+    signal.signal(signal.SIGUSR1, count)
 
 
 class After:

@@ -15,7 +15,7 @@ from services.inference_worker.completions import Surroundings
 from services.inference_worker.ports import Frames, Ledger
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId
-from tests.faults.fault_build.trap import After, FaultSettings, Trap
+from tests.faults.fault_build.trap import After, FaultSettings, Trap, count_tasks_when_asked
 
 
 class TrappedFrames:
@@ -60,4 +60,5 @@ def surround(around: Surroundings) -> Surroundings:
 
 
 if __name__ == "__main__":
+    count_tasks_when_asked()
     main(surround)
