@@ -104,10 +104,12 @@ class NatsConsumer:
             consumer=streams.HISTORY_CONSUMER, stream=streams.EVENTS
         )
         try:
-            while True:
+            while not _stopping():
                 message = await self._pull(subscription)
                 delivery = _delivery(message) if message is not None else None
-                if delivery is not None:
+                if delivery is not None and _stopping():
+                    await delivery.again(0)
+                elif delivery is not None:
                     await self._take(delivery)
         finally:
             # Withdraws the pull. Left open, it would also hold up the client's drain for as long
@@ -144,6 +146,16 @@ class NatsConsumer:
         except Exception:
             log.exception("intake_failed", sequence=delivery.event.sequence)
             await delivery.again(_RETRY)
+
+
+def _stopping() -> bool:
+    """Whether this task has been cancelled, also where nobody heard of it.
+
+    asyncio's ``wait_for`` of Python 3.11, which nats-py's calls go through, swallows a cancellation
+    that meets the reply, and a ``TaskGroup`` cancels once: under load the loop would never end.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _delivery(message: Msg) -> NatsDelivery | None:
