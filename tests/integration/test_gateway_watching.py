@@ -39,7 +39,10 @@ async def gateway(
 ) -> AsyncGenerator[RunningGateway]:
     # Nobody who must leave at once may get away with waiting for the end of the drain.
     settings = quick_settings(
-        nats_server.url, resume_grace=GRACE, drain_timeout=timedelta(seconds=60)
+        nats_server.url,
+        resume_grace=GRACE,
+        drain_timeout=timedelta(seconds=60),
+        silence=timedelta(seconds=10),
     )
     async with RunningGateway(settings) as running:
         yield running
@@ -225,7 +228,8 @@ async def test_a_stop_sends_resumable_streams_elsewhere_and_they_miss_nothing(
             await second.sees("two ")
             gateway.drain.begin()
             for viewer in (first, second):
-                *content, error, done = await viewer.ends()
+                async with asyncio.timeout(2):
+                    *content, error, done = await viewer.ends()
                 assert [event.index for event in content] == [0, 1]
                 assert error.json()["error"]["code"] == "server_shutdown"
                 assert (error.id, error.retry, done.data) == (None, "500", "[DONE]")
