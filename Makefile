@@ -6,6 +6,7 @@ GATEWAYS ?= 1
 DATA_DIR ?=
 ARGS     ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
+FAULT_ARGS  ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -17,7 +18,7 @@ NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_TESTS)/node_modul
 WEB_DIST := $(if $(wildcard services/web/dist/index.html),services/web/dist)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt clean
+.PHONY: help setup run test faults soak check fmt clean
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,12 @@ run: $(STAMP) ## Start all of Parley (PORT, WORKERS, GATEWAYS, DATA_DIR, ARGS); 
 
 test: $(STAMP) $(NODE_CLIENT) ## Run the tests that need no Docker (PYTEST_ARGS)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+faults: $(STAMP) ## Break every part of a running Parley, about 15 minutes; prints a table
+	$(BIN)/pytest tests/faults -m "faults or not soak" -p no:xdist $(FAULT_ARGS)
+
+soak: $(STAMP) ## 10 minutes of load with random kills (SOAK_SECONDS, SOAK_SEED)
+	$(BIN)/pytest tests/faults -m soak -p no:xdist $(FAULT_ARGS)
 
 check: $(STAMP) ## Format, lint, types, imports: everything that needs no running code
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from services.api.draining import Drain
 from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import Settings
+from services.api.world import OpenWorld, nats_world
 from shared.observability.logging import configure_logging
 from shared.settings import load_or_exit
 
@@ -24,7 +25,7 @@ _KEEP_ALIVE: Final = 75
 proxies a minute), or one closes under a request that is on its way."""
 
 
-def main() -> None:
+def main(open_world: OpenWorld = nats_world) -> None:
     """Serve until a signal; exit code 0 then, 1 for a start that failed, 2 for a wrong setting."""
     settings = load_or_exit(Settings)
     configure_logging("api", settings.api.log_level)
@@ -32,7 +33,7 @@ def main() -> None:
     listener = listen(settings.api.host, settings.api.port, send_timeout=send_timeout)
     drain = Drain()
     config = uvicorn.Config(
-        create_app(settings, drain=drain),
+        create_app(settings, drain=drain, open_world=open_world),
         host=settings.api.host,
         port=listener.getsockname()[1],
         http=GatewayProtocol,

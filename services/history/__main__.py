@@ -2,17 +2,17 @@
 
 import uvloop
 
-from services.history.app import create_app
+from services.history.app import WrapStore, as_it_is, create_app
 from services.history.settings import Settings
 from shared.observability.logging import configure_logging
 from shared.settings import load_or_exit
 
 
-def main() -> None:
+def main(wrap: WrapStore = as_it_is) -> None:
     """Run the history service until SIGINT or SIGTERM."""
     settings = load_or_exit(Settings)
     configure_logging("history")
-    uvloop.run(create_app(settings).run())
+    uvloop.run(create_app(settings, wrap=wrap).run())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -18,6 +19,7 @@ from services.history.freshness import Freshness
 from services.history.handlers import build_router, operations
 from services.history.health import Health
 from services.history.intake import Intake
+from services.history.ports import TurnStore
 from services.history.purger import Purger
 from services.history.reading import Reading
 from services.history.recorder import Recorder
@@ -35,16 +37,25 @@ _RETRY = 0.5
 
 log = structlog.stdlib.get_logger(__name__)
 
+WrapStore = Callable[[TurnStore], TurnStore]
+
+
+def as_it_is(turns: TurnStore) -> TurnStore:
+    """Nothing around it."""
+    return turns
+
 
 class _History:
     """The objects of one running service, and the order in which they start and stop."""
 
-    def __init__(self, settings: Settings, client: Client, mongo: MongoClient) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, mongo: MongoClient, wrap: WrapStore
+    ) -> None:
         options = settings.history
         database = mongo[options.database]
         timeout = settings.nats.request_timeout.total_seconds()
         jetstream = JetStream(client, timeout=timeout)
-        turns, store = MongoTurnStore(database), MongoSessionStore(database)
+        turns, store = wrap(MongoTurnStore(database)), MongoSessionStore(database)
         self._settings = options
         self._log = NatsEventLog(jetstream)
         recorder = Recorder(turns)
@@ -100,11 +111,15 @@ class _History:
         await until_done("consumer", self._log.progress, pause=_RETRY)
 
 
-def create_app(settings: Settings) -> FastStream:
+def create_app(settings: Settings, *, wrap: WrapStore = as_it_is) -> FastStream:
     """Wire the history service.
 
     It connects in a startup hook, not in the lifespan, so that a signal ends it also while it
     waits for a broker that is away.
+
+    Args:
+        settings: Read once by the caller.
+        wrap: Puts something around what is written to; tests put faults there.
     """
     broker = build_broker(
         settings.nats, name="parley-history", inbox_prefix="_INBOX_history", graceful_timeout=5
@@ -116,7 +131,7 @@ def create_app(settings: Settings) -> FastStream:
     async def connect() -> None:
         client = await broker.connect()
         clients.append(open_client(settings.mongo.url))
-        opened.append(_History(settings, client, clients[0]))
+        opened.append(_History(settings, client, clients[0], wrap))
         broker.include_router(opened[0].router)
 
     async def begin() -> None:

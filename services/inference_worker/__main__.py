@@ -2,17 +2,17 @@
 
 import uvloop
 
-from services.inference_worker.app import create_app
+from services.inference_worker.app import Surround, as_they_are, create_app
 from services.inference_worker.settings import Settings
 from shared.observability.logging import configure_logging
 from shared.settings import load_or_exit
 
 
-def main() -> None:
+def main(surround: Surround = as_they_are) -> None:
     """Run one worker until SIGTERM or SIGINT."""
     settings = load_or_exit(Settings)
     configure_logging("worker")
-    uvloop.run(create_app(settings).run())
+    uvloop.run(create_app(settings, surround=surround).run())
 
 
 if __name__ == "__main__":

@@ -38,6 +38,13 @@ _LOOK_TIMEOUT: Final = 5.0
 
 log = structlog.stdlib.get_logger(__name__)
 
+Surround = Callable[[Surroundings], Surroundings]
+
+
+def as_they_are(around: Surroundings) -> Surroundings:
+    """Nothing in between."""
+    return around
+
 
 class Parts:
     """A worker on a connected broker: built, started and ended in one place."""
@@ -49,6 +56,7 @@ class Parts:
         client: Client,
         engine: OllamaClient,
         on_death: Callable[[], None],
+        surround: Surround,
     ) -> None:
         timeout = settings.nats.request_timeout.total_seconds()
         jetstream = JetStream(client, timeout=timeout)
@@ -69,7 +77,9 @@ class Parts:
         )
         self.completions = Completions(
             generation,
-            Surroundings(frames, NatsLedger(jetstream), NatsControl(client, timeout=timeout)),
+            surround(
+                Surroundings(frames, NatsLedger(jetstream), NatsControl(client, timeout=timeout))
+            ),
             now=utc_now,
             on_model_missing=lambda: self.offering.check_soon(),
         )
@@ -123,8 +133,13 @@ class Parts:
             self._on_death()
 
 
-def create_app(settings: Settings) -> FastStream:
-    """Wire the worker; nothing connects before the app starts."""
+def create_app(settings: Settings, *, surround: Surround = as_they_are) -> FastStream:
+    """Wire the worker; nothing connects before the app starts.
+
+    Args:
+        settings: Read once by the caller.
+        surround: Puts something between completions and the broker; tests put faults there.
+    """
     broker = build_broker(settings.nats, name="parley-worker", inbox_prefix="_INBOX_worker")
     started: list[Parts] = []
 
@@ -135,7 +150,7 @@ def create_app(settings: Settings) -> FastStream:
             connect_timeout=settings.engine.connect_timeout.total_seconds(),
             api_key=key.get_secret_value() if key else None,
         )
-        parts = Parts(settings, broker, await broker.connect(), engine, app.exit)
+        parts = Parts(settings, broker, await broker.connect(), engine, app.exit, surround)
         started.append(parts)
         await parts.start()
         log.info(READY)

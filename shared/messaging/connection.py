@@ -45,7 +45,8 @@ def build_broker(
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
         connect_timeout=5,
-        ping_interval=10,
+        # A peer that is gone without a word is noticed when a third ping is due: within 24 s.
+        ping_interval=8,
         max_outstanding_pings=2,
         pending_size=_PENDING_BYTES,
         graceful_timeout=graceful_timeout,

@@ -20,9 +20,10 @@ class NatsServer:
     It can be killed and started again on the same port and store.
     """
 
-    def __init__(self, directory: Path, *, extra: str = "") -> None:
+    def __init__(self, directory: Path, *, extra: str = "", storage: str = "") -> None:
         self._directory = directory
         self._extra = extra
+        self._storage = storage
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -46,7 +47,8 @@ class NatsServer:
             f"listen: 127.0.0.1:{self.port or -1}\n"
             f"max_payload: 8MB\nwrite_deadline: '5s'\nping_interval: '10s'\nping_max: 2\n"
             f"ports_file_dir: '{ports}'\n"
-            f"jetstream {{ store_dir: '{self._directory / 'store'}', sync_interval: always }}\n"
+            f"jetstream {{ store_dir: '{self._directory / 'store'}', sync_interval: always, "
+            f"{self._storage} }}\n"
             f"{self._extra}\n"
         )
         self._process = self._spawn(config)

@@ -1,0 +1,1 @@
+"""Everything that may break, broken: real processes on loopback, ended at named points."""
