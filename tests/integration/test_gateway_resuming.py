@@ -178,6 +178,8 @@ async def test_an_event_from_the_future_is_refused_unless_it_is_under_way(
         assert (await early).status_code == 400
 
         async with following(other, job.command.completion_id, 2) as waiting:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(waiting.begins(), 0.3)
             await job.say("three ", "four")
             await job.end()
             assert [event.index for event in await waiting.ends()] == [3, 4, None]
@@ -300,18 +302,23 @@ async def test_a_bad_end_is_told_after_what_there_was(
 async def test_a_viewer_survives_a_restart_of_the_broker(
     nats_server: NatsServer,
     gateway: RunningGateway,
-    other: RunningGateway,
     worker: ScriptedWorker,
     client: Client,
 ) -> None:
-    async with asking(gateway) as first:
+    # Too patient to find out by the silence that it has missed something.
+    patient = quick_settings(nats_server.url, silence=timedelta(seconds=60))
+    async with RunningGateway(patient) as other, asking(gateway) as first:
         job = await worker.take()
         await job.say("before ")
         async with following(other, job.command.completion_id) as viewer:
             await viewer.sees("before")
-            nats_server.kill()
+            await job.lose("meanwhile ", logged=True)
+            await client.flush()
+            nats_server.stop()
             await nats_server.start()
             await eventually(lambda: client.is_connected)
+            # Nothing else tells of it but the gateway's own look after it has reconnected.
+            await viewer.sees("meanwhile")
             await job.say("after")
 
             async def ended() -> bool:
