@@ -112,5 +112,6 @@ def _winner(recorded: bytes, event: CompletionCompleted) -> CompletionCompleted:
         # Nobody can read what stands there. The request must not come back for ever for that.
         log.exception("completed_unreadable")
         return event
+    # With its own number of attempts: a reader of this worker's must find out that it strayed.
     log.warning("completion_ended_elsewhere")
-    return winner.model_copy(update={"attempts": max(winner.attempts, event.attempts)})
+    return winner
