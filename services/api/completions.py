@@ -19,6 +19,7 @@ from services.api.queued import Queued
 from services.api.relay import Relay
 from services.api.running import Desk, Reader, Running
 from services.api.seating import Seat
+from services.api.vanishing import Vanishing
 from services.api.whole import WholeAnswer
 from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
@@ -146,6 +147,16 @@ class Completions:
             command,
             number,
             deadline,
+            ticket=desk.line.join(command.model, lane, number) if delivery is not None else None,
+            vanishing=Vanishing(
+                command.completion_id,
+                mailbox,
+                broker=self._broker,
+                journal=desk.journal,
+                notes=desk.notes,
+                clock=desk.clock,
+                silence=self._patience.silence,
+            ),
             mailbox=mailbox,
             queue=desk.queue,
             terminals=desk.terminals,
@@ -172,16 +183,20 @@ class Completions:
         terminals = self._desk.terminals
         try:
             await self._desk.journal.accept(accepted)
-            return await self._desk.queue.enqueue(payload, command.model, lane)
+            number = await self._desk.queue.enqueue(payload, command.model, lane)
         except QueueFull as error:
-            await terminals.record(terminals.make(command, CompletionStatus.REJECTED, error))
+            end = terminals.make(command, CompletionStatus.REJECTED, error)
+            await terminals.record(end, command.reply_subject)
             raise
         except BrokerUnavailable as error:
             # Either may be stored without our hearing of it. If the request is, its worker finds
             # this end, or has won with its own.
             end = terminals.make(command, CompletionStatus.REJECTED, error)
-            self._desk.background.spawn(terminals.record_patiently(end), "record-rejected")
+            record = terminals.record_patiently(end, command.reply_subject)
+            self._desk.background.spawn(record, "record-rejected")
             raise
+        await self._desk.notes.note(command.completion_id, number)
+        return number
 
     def _reader(
         self, completion_id: CompletionId, mailbox: Mailbox, delivery: Delivery | None

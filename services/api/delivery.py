@@ -30,7 +30,7 @@ class Delivery:
         self.tools_begun = False
         self._encode = encode
         self._dress = dress
-        # Costs 0.5 µs for a token of 200 bytes (blake2b), of some 20 that a relayed token takes.
+        # Measured: 0.5 to 0.8 µs for an event of 200 bytes (blake2b), about half of ``give``.
         self._digest = PartialDigest()
 
     def give(self, frame: Frame) -> bytes:

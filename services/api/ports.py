@@ -13,6 +13,10 @@ from shared.contracts.ids import CompletionId
 Alarm = Callable[[], None]
 
 
+class AlreadyAccepted(Exception):
+    """Somebody else has accepted this completion, and owes its request and its end."""
+
+
 class Service(Enum):
     """Who serves a model now."""
 
@@ -36,6 +40,10 @@ class Broker(Protocol):
 
     def ready(self) -> bool:
         """Whether it is connected and the inbox is proven."""
+        ...
+
+    def connections(self) -> int:
+        """How often it has been connected: another number means that things may be missed."""
         ...
 
     @property
@@ -103,13 +111,17 @@ class Journal(Protocol):
         """Record that somebody owes an end from here on.
 
         Raises:
+            AlreadyAccepted: somebody else has recorded it.
             BrokerUnavailable: not recorded, or recorded without our hearing of it.
             HistoryBacklog: the journal is full.
         """
         ...
 
-    async def complete(self, event: CompletionCompleted) -> None:
+    async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         """Record the end; if there is one already, that one stands and this is no error.
+
+        Returns:
+            The end that stands.
 
         Raises:
             BrokerUnavailable: as for ``accept``.
@@ -167,8 +179,12 @@ class Queue(Protocol):
 class Tombstones(Protocol):
     """Cancelled completions: a worker looks before it begins, and while it runs."""
 
-    async def put(self, completion_id: CompletionId) -> None:
+    async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         """Mark the completion until all its deadlines have passed.
+
+        Args:
+            completion_id: What shall stop.
+            asked: Somebody asked for that; else its client has gone away.
 
         Raises:
             BrokerUnavailable: not marked, or marked without our hearing of it.

@@ -21,11 +21,18 @@ from services.api.adapters.nats_journal import (
     NatsQueue,
     NatsTombstones,
 )
+from services.api.adapters.nats_keys import NatsKeys
+from services.api.adapters.nats_queue_notes import (
+    NatsAnnouncements,
+    NatsDepths,
+    NatsQueueNotes,
+)
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
 from services.api.background import Background
 from services.api.catalog import Catalog
+from services.api.key_ports import Keys, Marks
 from services.api.ports import (
     Backlog,
     Broker,
@@ -38,6 +45,7 @@ from services.api.ports import (
     Tombstones,
     Workers,
 )
+from services.api.queue_ports import Announcements, Depths, QueueNotes
 from services.api.session_ports import History, Turns
 from services.api.settings import Settings
 from services.api.viewer_ports import Feeds, Watchers
@@ -71,18 +79,23 @@ class LoopClock:
 class World:
     """The ports."""
 
+    announcements: Announcements
     background: Background
     backlog: Backlog
     broker: Broker
     catalog: Catalog
     clock: Clock
+    depths: Depths
     feeds: Feeds
     followed_frames: FrameLog
     frames: FrameLog
     history: History
     journal: Journal
     known_models: KnownModels
+    keys: Keys
     mailboxes: Mailboxes
+    marks: Marks
+    notes: QueueNotes
     queue: Queue
     tombstones: Tombstones
     turns: Turns
@@ -116,6 +129,8 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     backlog = NatsBacklog(jetstream)
     connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
+    marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
+    tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
@@ -125,20 +140,25 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             asyncio.create_task(backlog.watch(), name="watch-backlog"),
         ]
         yield World(
+            announcements=NatsAnnouncements(client),
             background=background,
             backlog=backlog,
             broker=connection,
             catalog=catalog,
             clock=clock,
+            depths=NatsDepths(jetstream),
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),
             frames=NatsFrameLog(jetstream, inbox.reply_subject),
             history=NatsHistory(client, timeout=timeout),
             journal=NatsJournal(jetstream),
             known_models=feed,
+            keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
+            marks=tombstones,
+            notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             queue=NatsQueue(jetstream),
-            tombstones=NatsTombstones(jetstream, ttl=deadlines.total_seconds() + _AFTER_DEADLINES),
+            tombstones=tombstones,
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),
             workers=NatsWorkers(client),

@@ -168,13 +168,29 @@ async def test_a_json_schema_is_kept(http: httpx.AsyncClient) -> None:
 async def test_an_engine_that_fails_in_mid_stream_is_an_error_frame_not_a_success(
     http: httpx.AsyncClient,
 ) -> None:
-    _, lines = await stream(http, ask("[demo tps=0 tokens=50 fault=error@10] go on"))
+    # JSON that breaks off cannot be continued, unlike text.
+    broken = ask("[demo tps=0 fault=error@10] go on", response_format={"type": "json_object"})
+
+    _, lines = await stream(http, broken)
 
     assert lines[-1] == "data: [DONE]"
     error = json.loads(lines[-2].removeprefix("data: "))["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["code"] == "engine_error"
     assert not any('"finish_reason":"stop"' in line for line in lines)
+
+
+async def test_an_engine_that_fails_in_mid_stream_is_asked_to_go_on(
+    http: httpx.AsyncClient,
+) -> None:
+    _, lines = await stream(http, ask("[demo tps=0 tokens=50 fault=cut@10x1] go on"))
+
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    words = [chunk["choices"][0]["delta"].get("content") for chunk in chunks]
+    assert len([word for word in words if word]) == 50
+    assert chunks[-1]["continuedAt"] == chunks[-1]["continued_at"] == [11]
+    assert chunks[-1]["usage"]["completionTokens"] == 50
 
 
 async def test_an_engine_that_fails_before_the_first_token_is_an_http_status(

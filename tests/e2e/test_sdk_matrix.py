@@ -84,7 +84,10 @@ async def test_python_usage_comes_once_in_a_chunk_of_its_own_when_asked_for(
 
 async def test_python_raises_on_an_error_frame(client: AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(
-        model="demo", messages=user("[demo tps=0 tokens=40 fault=error@10] break"), stream=True
+        model="demo",
+        messages=user("[demo tps=0 fault=error@10] break"),
+        response_format={"type": "json_object"},
+        stream=True,
     )
 
     with pytest.raises(openai.APIError) as raised:

@@ -37,7 +37,14 @@ async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[Scrip
 async def gateway(
     nats_server: NatsServer, worker: ScriptedWorker
 ) -> AsyncGenerator[RunningGateway]:
-    async with RunningGateway(quick_settings(nats_server.url, resume_grace=GRACE)) as running:
+    # Nobody who must leave at once may get away with waiting for the end of the drain.
+    settings = quick_settings(
+        nats_server.url,
+        resume_grace=GRACE,
+        drain_timeout=timedelta(seconds=60),
+        silence=timedelta(seconds=10),
+    )
+    async with RunningGateway(settings) as running:
         yield running
 
 
@@ -166,6 +173,20 @@ async def test_a_viewer_anywhere_keeps_it_going_until_that_one_has_left_too(
     await job.end(CompletionStatus.CANCELLED)
 
 
+async def test_gateways_in_their_grace_do_not_take_each_other_for_viewers(
+    gateway: RunningGateway, other: RunningGateway, worker: ScriptedWorker
+) -> None:
+    async with asking(gateway) as first:
+        job = await worker.take()
+        async with following(other, job.command.completion_id) as second:
+            await job.say("first ")
+            await first.sees("first")
+            await second.sees("first")
+    await not_cancelled(job, within=0.3)
+    await cancelled(job)
+    await job.end(CompletionStatus.CANCELLED)
+
+
 async def test_a_viewer_who_comes_and_goes_begins_the_grace_anew(
     nats_server: NatsServer, worker: ScriptedWorker
 ) -> None:
@@ -207,7 +228,8 @@ async def test_a_stop_sends_resumable_streams_elsewhere_and_they_miss_nothing(
             await second.sees("two ")
             gateway.drain.begin()
             for viewer in (first, second):
-                *content, error, done = await viewer.ends()
+                async with asyncio.timeout(2):
+                    *content, error, done = await viewer.ends()
                 assert [event.index for event in content] == [0, 1]
                 assert error.json()["error"]["code"] == "server_shutdown"
                 assert (error.id, error.retry, done.data) == (None, "500", "[DONE]")
@@ -238,6 +260,7 @@ async def test_a_session_whose_gateway_stops_is_kept_by_the_one_that_goes_on(
             gateway.drain.begin()
             await first.ends()
         await gateway.stopped()
+        assert not job.cancelled.is_set()
         # As after the time of a lease that nobody renews.
         await provisioned.api(f"STREAM.PURGE.{bucket}", {"filter": key})
         async with following(other, job.command.completion_id, 0) as viewer:

@@ -1,12 +1,15 @@
 """``Journal``, ``Queue``, ``Tombstones`` and ``FrameLog`` over JetStream."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
+from services.api.key_ports import Mark
+from services.api.ports import AlreadyAccepted
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame, MalformedFrame, parse_frame
@@ -16,6 +19,9 @@ from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import AlreadyPublished, JetStream, LimitReached
 
 log = structlog.stdlib.get_logger(__name__)
+
+_ASKED: Final = b"asked"
+_FORSAKEN: Final = b"1"
 
 
 class NatsJournal:
@@ -33,8 +39,10 @@ class NatsJournal:
             except LimitReached as error:
                 message = "History is too far behind to take on more; try again later."
                 raise HistoryBacklog(message) from error
+            except AlreadyPublished as error:
+                raise AlreadyAccepted from error
 
-    async def complete(self, event: CompletionCompleted) -> None:
+    async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         """Record the end; one that stands already stands."""
         subject = subjects.completed(event.completion_id)
         with refusals_mean_unavailable():
@@ -42,6 +50,8 @@ class NatsJournal:
                 await self._jetstream.publish_once(subject, event.to_bytes())
             except AlreadyPublished:
                 log.info("end_stands_already", completion_id=event.completion_id)
+                return await self.completed(event.completion_id) or event
+        return event
 
     async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
         """What was taken on, or ``None`` where nobody knows of it."""
@@ -99,10 +109,23 @@ class NatsTombstones:
         self._bucket = Bucket(jetstream, streams.CANCELLATIONS)
         self._ttl = ttl
 
-    async def put(self, completion_id: CompletionId) -> None:
+    async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         """Mark the completion."""
         with refusals_mean_unavailable():
-            await self._bucket.put(completion_id, b"1", ttl=self._ttl)
+            if asked:
+                await self._bucket.put(completion_id, _ASKED, ttl=self._ttl)
+                return
+            # A client that leaves after somebody asked for the cancel does not unsay that.
+            with suppress(AlreadyPublished):
+                await self._bucket.create(completion_id, _FORSAKEN, ttl=self._ttl)
+
+    async def look(self, completion_id: CompletionId) -> Mark:
+        """How it is marked."""
+        with refusals_mean_unavailable():
+            entry = await self._bucket.get(completion_id)
+        if entry is None:
+            return Mark.NONE
+        return Mark.ASKED if entry.value == _ASKED else Mark.FORSAKEN
 
 
 class NatsFrameLog:

@@ -4,14 +4,13 @@ import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
+from services.api.attaching import Reading, Starter
 from services.api.background import Background
-from services.api.completions import Completions
 from services.api.delivery import Delivery
 from services.api.orders import Order
 from services.api.routes.client_watch import ClientWatch
-from services.api.running import Running
 from services.api.scope_keys import ANSWER_HEADERS
-from shared.errors import ChatError
+from shared.errors import Cancelled, ChatError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -26,7 +25,7 @@ class Answer(Response):
         self,
         order: Order,
         *,
-        completions: Completions,
+        completions: Starter,
         background: Background,
         delivery: Delivery | None,
     ) -> None:
@@ -45,19 +44,20 @@ class Answer(Response):
             client.call_when_gone(running.wake)
             try:
                 await self.answer(running, client, send)
-            except ChatError:
-                if running.begun:
-                    # OpenAI's SDKs repeat a 5xx, and would run the same again.
+            except ChatError as error:
+                if running.begun and not isinstance(error, Cancelled):
+                    # OpenAI's SDKs repeat a 5xx, and would run the same again. (A cancel says so
+                    # of itself.)
                     scope[ANSWER_HEADERS].append((b"x-should-retry", b"false"))
                 raise
             finally:
                 running.abandon()
 
-    async def answer(self, running: Running, client: ClientWatch, send: Send) -> None:
+    async def answer(self, running: Reading, client: ClientWatch, send: Send) -> None:
         """Send the answer."""
         raise NotImplementedError
 
-    async def _start(self, client: ClientWatch) -> Running | None:
+    async def _start(self, client: ClientWatch) -> Reading | None:
         # Never cancelled halfway: between its two durable facts somebody owes an end.
         starting = self._work.spawn(
             self._completions.start(self._order, self._delivery), "start-completion"

@@ -146,15 +146,17 @@ async def test_the_first_end_stands(ports: Ports) -> None:
 
 async def test_accepting_is_recorded_without_ending_anything(ports: Ports) -> None:
     completion_id = new_completion_id()
-    await ports.journal.accept(
-        CompletionAccepted(
-            completion_id=completion_id,
-            user_id=USER,
-            model="demo",
-            accepted_at=NOON,
-            overdue_after_s=1,
-        )
+    assert await ports.journal.accepted(completion_id) is None
+    event = CompletionAccepted(
+        completion_id=completion_id,
+        user_id=USER,
+        model="demo",
+        accepted_at=NOON,
+        overdue_after_s=1,
     )
+    await ports.journal.accept(event)
+    assert await ports.journal.accepted(completion_id) == event
+    assert await ports.journal.accepted(new_completion_id()) is None
     assert await ports.journal.completed(completion_id) is None
 
 

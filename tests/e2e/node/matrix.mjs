@@ -30,7 +30,8 @@ result.usage = usage;
 
 try {
   const broken = await client.chat.completions.create({
-    ...ask("[demo tps=0 tokens=40 fault=error@10] break"),
+    ...ask("[demo tps=0 fault=error@10] break"),
+    response_format: { type: "json_object" },
     stream: true,
   });
   for await (const chunk of broken) void chunk;

@@ -5,10 +5,14 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 
+from services.api.key_ports import HeldKey, KeyEntry, Mark
 from services.api.mailbox import Mailbox
-from services.api.ports import Alarm, Heard, Service
+from services.api.ports import Alarm, AlreadyAccepted, Heard, Service
+from services.api.queue_news import Depth
+from services.api.queue_ports import Waiting
 from services.api.session_ports import Held, TurnState
 from shared.contracts.completions import RunCompletion
+from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame
 from shared.contracts.ids import CompletionId, SessionId
@@ -42,10 +46,14 @@ class SetClock:
 class FakeBroker:
     def __init__(self) -> None:
         self.connected = True
+        self.reconnects = 0
         self.max_payload = 8 * 2**20
 
     def ready(self) -> bool:
         return self.connected
+
+    def connections(self) -> int:
+        return self.reconnects
 
     async def ping(self) -> float:
         if not self.connected:
@@ -101,11 +109,13 @@ class FakeJournal:
         self._must_be_there()
         if self.full:
             raise HistoryBacklog("full")
+        if await self.accepted(event.completion_id) is not None:
+            raise AlreadyAccepted
         self.accepted_events.append(event)
 
-    async def complete(self, event: CompletionCompleted) -> None:
+    async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         self._must_be_there()
-        self.ends.setdefault(event.completion_id, event)
+        return self.ends.setdefault(event.completion_id, event)
 
     async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
         self._must_be_there()
@@ -151,13 +161,42 @@ class FakeQueue:
 class FakeTombstones:
     def __init__(self) -> None:
         self.marked: list[CompletionId] = []
+        self.asked: set[CompletionId] = set()
         self.failures = 0
 
-    async def put(self, completion_id: CompletionId) -> None:
+    async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailable("away")
         self.marked.append(completion_id)
+        if asked:
+            self.asked.add(completion_id)
+
+    async def look(self, completion_id: CompletionId) -> Mark:
+        if completion_id not in self.marked:
+            return Mark.NONE
+        return Mark.ASKED if completion_id in self.asked else Mark.FORSAKEN
+
+
+class FakeKeys:
+    def __init__(self) -> None:
+        self.entries: dict[str, HeldKey] = {}
+        self._revisions = itertools.count(1)
+
+    async def get(self, key: str) -> HeldKey | None:
+        return self.entries.get(key)
+
+    async def set(self, key: str, entry: KeyEntry, revision: int | None) -> int | None:
+        held = self.entries.get(key)
+        if (held.revision if held is not None else None) != revision:
+            return None
+        self.entries[key] = HeldKey(entry, next(self._revisions))
+        return self.entries[key].revision
+
+    async def release(self, key: str, revision: int) -> None:
+        held = self.entries.get(key)
+        if held is not None and held.revision == revision:
+            del self.entries[key]
 
 
 class FakeFrameLog:
@@ -275,3 +314,51 @@ class FakeWatchers:
     def hear(self, completion_id: CompletionId) -> None:
         for heard in self.ears.get(completion_id, []):
             heard()
+
+
+class FakeQueueNotes:
+    """Remembers where ``FakeQueue`` has what."""
+
+    def __init__(self, queue: FakeQueue) -> None:
+        self.numbers: dict[CompletionId, int] = {}
+        self.begun: set[CompletionId] = set()
+        self._queue = queue
+
+    async def note(self, completion_id: CompletionId, number: int) -> None:
+        self.numbers[completion_id] = number
+
+    async def find(self, completion_id: CompletionId) -> Waiting | None:
+        number = self.numbers.get(completion_id, 0)
+        stored = self._queue.requests.get(number)
+        if stored is None:
+            return None
+        command = RunCompletion.from_bytes(stored)
+        return Waiting(number, command, completion_id in self.begun)
+
+
+class FakeDepths:
+    """What ``pending`` and the like say, for every lane."""
+
+    def __init__(self) -> None:
+        self.depths: dict[str, Depth] = {}
+        self.looks: list[str] = []
+
+    async def look(self, model: str, lane: str) -> Depth:
+        self.looks.append(lane)
+        if lane not in self.depths:
+            raise BrokerUnavailable("no such queue")
+        return self.depths[lane]
+
+
+class FakeAnnouncements:
+    """Puts the end where the frames go."""
+
+    def __init__(self, mailboxes: FakeMailboxes) -> None:
+        self.ends: list[CompletionCompleted] = []
+        self._mailboxes = mailboxes
+
+    async def ended(self, reply_subject: str, end: CompletionCompleted) -> None:
+        self.ends.append(end)
+        box = self._mailboxes.boxes.get(end.completion_id)
+        if box is not None:
+            box.put(end_frame(end))

@@ -20,15 +20,19 @@ from shared.contracts.frames import Frame, FrameKind
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
 from tests.fakes.api.ports import (
+    FakeAnnouncements,
     FakeBacklog,
     FakeBroker,
     FakeClock,
+    FakeDepths,
     FakeFeeds,
     FakeFrameLog,
     FakeJournal,
+    FakeKeys,
     FakeKnownModels,
     FakeMailboxes,
     FakeQueue,
+    FakeQueueNotes,
     FakeTombstones,
     FakeTurns,
     FakeWatchers,
@@ -52,10 +56,14 @@ class FakeWorld:
         self.known_models = FakeKnownModels()
         self.mailboxes = FakeMailboxes()
         self.queue = FakeQueue()
+        self.notes = FakeQueueNotes(self.queue)
+        self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
+        self.keys = FakeKeys()
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
         self.workers = FakeWorkers()
+        self.depths = FakeDepths()
         self.drain = Drain()
         self.catalog = Catalog(self.clock, age=12)
         self.headers: dict[str, str] = {}
@@ -105,11 +113,13 @@ class FakeWorld:
     async def open(self, _settings: Settings) -> AsyncGenerator[World]:
         self.catalog.put(announcement())
         yield World(
+            announcements=self.announcements,
             background=self.background,
             backlog=self.backlog,
             broker=self.broker,
             catalog=self.catalog,
             clock=self.clock,
+            depths=self.depths,
             feeds=self.feeds,
             followed_frames=self.frames,
             frames=self.frames,
@@ -117,6 +127,9 @@ class FakeWorld:
             journal=self.journal,
             known_models=self.known_models,
             mailboxes=self.mailboxes,
+            keys=self.keys,
+            marks=self.tombstones,
+            notes=self.notes,
             queue=self.queue,
             tombstones=self.tombstones,
             turns=self.turns,
