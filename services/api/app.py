@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from services.api import error_handlers, openapi
+from services.api.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.cancelling import Cancelling
 from services.api.completions import Completions
 from services.api.deps import State
@@ -22,7 +23,7 @@ from services.api.lingering import Lingering
 from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
 from services.api.resending import Resending
-from services.api.routes import chat, completion, health, models, sessions
+from services.api.routes import cancel, chat, completion, health, models, sessions
 from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
@@ -82,7 +83,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (chat, completion, models, sessions, health):
+    for module in (chat, cancel, completion, models, sessions, health):
         app.include_router(module.router)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
@@ -123,6 +124,7 @@ def build_state(
     )
     terminals = Terminals(
         world.journal,
+        world.announcements,
         world.background,
         world.clock,
         patience=api.cancel_patience.total_seconds(),
@@ -139,6 +141,7 @@ def build_state(
         mailboxes=world.mailboxes,
         journal=world.journal,
         queue=world.queue,
+        notes=world.notes,
         seating=Seating(world.history, leases),
         terminals=terminals,
         cancelling=cancelling,
@@ -166,9 +169,19 @@ def build_state(
         frames=world.frames,
         patience=patience,
     )
+    cancellations = Cancellations(
+        cancelling,
+        world.notes,
+        terminals,
+        world.journal,
+        world.background,
+        world.clock,
+        patience=CANCEL_ANSWER,
+    )
     return State(
         background=world.background,
         broker=world.broker,
+        cancellations=cancellations,
         catalog=world.catalog,
         clock=world.clock,
         completions=completions,

@@ -65,6 +65,31 @@ class Cancelling:
                     return Cancelled.LOST
                 await asyncio.sleep(_PAUSE)
 
+    async def tell(self, completion_id: CompletionId) -> Heard:
+        """Tombstone, then worker: one try.
+
+        Raises:
+            BrokerUnavailable: perhaps not even marked.
+        """
+        await self._tombstones.put(completion_id)
+        return await self.tell_worker(completion_id)
+
+    async def tell_worker(self, completion_id: CompletionId) -> Heard:
+        """Whoever runs it by now, under a tombstone that stands.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        return await self._workers.cancel(completion_id)
+
+    async def withdraw(self, number: int, completion_id: CompletionId) -> bool:
+        """Take what nobody runs out of the queue; true makes the caller owe the end.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        return await self._queue.withdraw(number, completion_id)
+
     async def mark(self, completion_id: CompletionId) -> None:
         """Only the tombstone, where it can be set: for what was withdrawn but may run."""
         try:
@@ -73,10 +98,9 @@ class Cancelling:
             log.debug("tombstone_not_set", completion_id=completion_id)
 
     async def _cancel(self, completion_id: CompletionId, number: int | None) -> Cancelled:
-        await self._tombstones.put(completion_id)
-        heard = await self._workers.cancel(completion_id)
+        heard = await self.tell(completion_id)
         if heard is not Heard.NOBODY or number is None:
             return Cancelled.TOLD
-        if await self._queue.withdraw(number, completion_id):
+        if await self.withdraw(number, completion_id):
             return Cancelled.WITHDRAWN
         return Cancelled.TOLD

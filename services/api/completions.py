@@ -172,16 +172,20 @@ class Completions:
         terminals = self._desk.terminals
         try:
             await self._desk.journal.accept(accepted)
-            return await self._desk.queue.enqueue(payload, command.model, lane)
+            number = await self._desk.queue.enqueue(payload, command.model, lane)
         except QueueFull as error:
-            await terminals.record(terminals.make(command, CompletionStatus.REJECTED, error))
+            end = terminals.make(command, CompletionStatus.REJECTED, error)
+            await terminals.record(end, command.reply_subject)
             raise
         except BrokerUnavailable as error:
             # Either may be stored without our hearing of it. If the request is, its worker finds
             # this end, or has won with its own.
             end = terminals.make(command, CompletionStatus.REJECTED, error)
-            self._desk.background.spawn(terminals.record_patiently(end), "record-rejected")
+            record = terminals.record_patiently(end, command.reply_subject)
+            self._desk.background.spawn(record, "record-rejected")
             raise
+        await self._desk.notes.note(command.completion_id, number)
+        return number
 
     def _reader(
         self, completion_id: CompletionId, mailbox: Mailbox, delivery: Delivery | None

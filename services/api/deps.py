@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from services.api.background import Background
+from services.api.cancellations import Cancellations
 from services.api.catalog import Catalog
 from services.api.completions import Completions
 from services.api.draining import Drain
@@ -28,6 +29,7 @@ class State(TypedDict):
 
     background: Background
     broker: Broker
+    cancellations: Cancellations
     catalog: Catalog
     clock: Clock
     completions: Completions

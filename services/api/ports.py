@@ -108,8 +108,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def complete(self, event: CompletionCompleted) -> None:
+    async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         """Record the end; if there is one already, that one stands and this is no error.
+
+        Returns:
+            The end that stands.
 
         Raises:
             BrokerUnavailable: as for ``accept``.

@@ -74,7 +74,7 @@ class Queued:
             return None
         error = DeadlineExceeded("The request waited too long for a free worker.")
         end = self._terminals.make(self._command, CompletionStatus.EXPIRED, error)
-        await self._terminals.record(end)
+        end = await self._terminals.record(end, self._command.reply_subject)
         # The broker lets us withdraw what a worker holds unheard: make that worker stop.
         mark = self._cancelling.mark(self._command.completion_id)
         self._background.spawn(mark, "mark-expired")

@@ -12,6 +12,7 @@ from services.api.draining import Drain
 from services.api.lingering import Lingering
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, Journal, Mailboxes, Queue
+from services.api.queue_ports import QueueNotes
 from services.api.queued import Queued
 from services.api.resending import Resending
 from services.api.seating import Seat, Seating
@@ -50,6 +51,7 @@ class Desk:
     mailboxes: Mailboxes
     journal: Journal
     queue: Queue
+    notes: QueueNotes
     seating: Seating
     terminals: Terminals
     cancelling: Cancelling
@@ -233,7 +235,7 @@ class Running:
             return await self._await_end()
         error = CancelledError("The client went away before a worker was free.")
         end = self._desk.terminals.make(self.command, CompletionStatus.CANCELLED, error)
-        await self._desk.terminals.record_patiently(end)
+        await self._desk.terminals.record_patiently(end, self.command.reply_subject)
         return end
 
     async def _await_end(self) -> CompletionCompleted | None:

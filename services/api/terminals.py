@@ -7,6 +7,7 @@ import structlog
 
 from services.api.background import Background
 from services.api.ports import Clock, Journal
+from services.api.queue_ports import Announcements
 from shared.contracts.chat import CompletionStatus, Failure
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
@@ -21,9 +22,16 @@ class Terminals:
     """Records ends, now or as soon as the broker is back."""
 
     def __init__(
-        self, journal: Journal, background: Background, clock: Clock, *, patience: float
+        self,
+        journal: Journal,
+        announcements: Announcements,
+        background: Background,
+        clock: Clock,
+        *,
+        patience: float,
     ) -> None:
         self._journal = journal
+        self._announcements = announcements
         self._background = background
         self._clock = clock
         self._patience = patience
@@ -44,22 +52,26 @@ class Terminals:
             place=command.place,
         )
 
-    async def record(self, end: CompletionCompleted) -> None:
-        """Record ``end``; if the broker is away, go on trying in the background.
+    async def record(self, end: CompletionCompleted, reply_subject: str) -> CompletionCompleted:
+        """Record ``end`` and tell its readers; if the broker is away, go on in the background.
 
         What is still not recorded then is closed by history's sweeper.
+
+        Returns:
+            The end that stands: another one, if that was first.
         """
         try:
-            await self._journal.complete(end)
+            return await self._record(end, reply_subject)
         except BrokerUnavailable:
-            self._background.spawn(self.record_patiently(end), "record-end")
+            self._background.spawn(self.record_patiently(end, reply_subject), "record-end")
+            return end
 
-    async def record_patiently(self, end: CompletionCompleted) -> None:
-        """Record ``end``, however often that takes, within the patience."""
+    async def record_patiently(self, end: CompletionCompleted, reply_subject: str) -> None:
+        """The same, however often that takes, within the patience."""
         until = self._clock.monotonic() + self._patience
         while True:
             try:
-                await self._journal.complete(end)
+                await self._record(end, reply_subject)
             except BrokerUnavailable:
                 if self._clock.monotonic() >= until:
                     log.warning("end_not_recorded", completion_id=end.completion_id)
@@ -67,3 +79,9 @@ class Terminals:
                 await asyncio.sleep(_PAUSE)
             else:
                 return
+
+    async def _record(self, end: CompletionCompleted, reply_subject: str) -> CompletionCompleted:
+        standing = await self._journal.complete(end)
+        # Not only the reader that asked: others may follow from other gateways.
+        await self._announcements.ended(reply_subject, standing)
+        return standing

@@ -21,6 +21,7 @@ from services.api.adapters.nats_journal import (
     NatsQueue,
     NatsTombstones,
 )
+from services.api.adapters.nats_queue_notes import NatsAnnouncements, NatsQueueNotes
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
@@ -38,6 +39,7 @@ from services.api.ports import (
     Tombstones,
     Workers,
 )
+from services.api.queue_ports import Announcements, QueueNotes
 from services.api.session_ports import History, Turns
 from services.api.settings import Settings
 from services.api.viewer_ports import Feeds, Watchers
@@ -71,6 +73,7 @@ class LoopClock:
 class World:
     """The ports."""
 
+    announcements: Announcements
     background: Background
     backlog: Backlog
     broker: Broker
@@ -83,6 +86,7 @@ class World:
     journal: Journal
     known_models: KnownModels
     mailboxes: Mailboxes
+    notes: QueueNotes
     queue: Queue
     tombstones: Tombstones
     turns: Turns
@@ -116,6 +120,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     backlog = NatsBacklog(jetstream)
     connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
+    marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
@@ -125,6 +130,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             asyncio.create_task(backlog.watch(), name="watch-backlog"),
         ]
         yield World(
+            announcements=NatsAnnouncements(client),
             background=background,
             backlog=backlog,
             broker=connection,
@@ -137,8 +143,9 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             journal=NatsJournal(jetstream),
             known_models=feed,
             mailboxes=inbox,
+            notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             queue=NatsQueue(jetstream),
-            tombstones=NatsTombstones(jetstream, ttl=deadlines.total_seconds() + _AFTER_DEADLINES),
+            tombstones=NatsTombstones(jetstream, ttl=marks_ttl),
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),
             workers=NatsWorkers(client),

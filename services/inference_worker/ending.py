@@ -14,8 +14,8 @@ import structlog
 from pydantic import ValidationError
 
 from services.inference_worker.ports import Frames, Job, Ledger
+from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionCompleted
-from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable
 
@@ -67,21 +67,7 @@ class Ending:
 
     async def tell(self, job: Job, subject: str, event: CompletionCompleted) -> None:
         """Send the ``END`` frame of a recorded event and acknowledge the request."""
-        said = event.model_dump_json(
-            exclude={"text", "thinking", "tool_calls"}, exclude_none=True
-        ).encode()
-        tokens = event.usage.completion_tokens if event.usage else 0
-        frame = Frame(
-            FrameKind.END,
-            event.attempts,
-            event.events,
-            0,
-            tokens,
-            len(event.text),
-            len(event.thinking),
-            said,
-        )
-        await self._frames.send(subject, frame)
+        await self._frames.send(subject, end_frame(event))
         await self._acknowledge(job)
 
     async def _record(

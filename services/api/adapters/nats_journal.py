@@ -34,7 +34,7 @@ class NatsJournal:
                 message = "History is too far behind to take on more; try again later."
                 raise HistoryBacklog(message) from error
 
-    async def complete(self, event: CompletionCompleted) -> None:
+    async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         """Record the end; one that stands already stands."""
         subject = subjects.completed(event.completion_id)
         with refusals_mean_unavailable():
@@ -42,6 +42,8 @@ class NatsJournal:
                 await self._jetstream.publish_once(subject, event.to_bytes())
             except AlreadyPublished:
                 log.info("end_stands_already", completion_id=event.completion_id)
+                return await self.completed(event.completion_id) or event
+        return event
 
     async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
         """What was taken on, or ``None`` where nobody knows of it."""

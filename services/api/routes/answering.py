@@ -11,7 +11,7 @@ from services.api.orders import Order
 from services.api.routes.client_watch import ClientWatch
 from services.api.running import Running
 from services.api.scope_keys import ANSWER_HEADERS
-from shared.errors import ChatError
+from shared.errors import Cancelled, ChatError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,9 +45,10 @@ class Answer(Response):
             client.call_when_gone(running.wake)
             try:
                 await self.answer(running, client, send)
-            except ChatError:
-                if running.begun:
-                    # OpenAI's SDKs repeat a 5xx, and would run the same again.
+            except ChatError as error:
+                if running.begun and not isinstance(error, Cancelled):
+                    # OpenAI's SDKs repeat a 5xx, and would run the same again. (A cancel says so
+                    # of itself.)
                     scope[ANSWER_HEADERS].append((b"x-should-retry", b"false"))
                 raise
             finally:

@@ -7,8 +7,10 @@ from datetime import datetime
 
 from services.api.mailbox import Mailbox
 from services.api.ports import Alarm, Heard, Service
+from services.api.queue_ports import Waiting
 from services.api.session_ports import Held, TurnState
 from shared.contracts.completions import RunCompletion
+from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame
 from shared.contracts.ids import CompletionId, SessionId
@@ -103,9 +105,9 @@ class FakeJournal:
             raise HistoryBacklog("full")
         self.accepted_events.append(event)
 
-    async def complete(self, event: CompletionCompleted) -> None:
+    async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         self._must_be_there()
-        self.ends.setdefault(event.completion_id, event)
+        return self.ends.setdefault(event.completion_id, event)
 
     async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
         self._must_be_there()
@@ -275,3 +277,37 @@ class FakeWatchers:
     def hear(self, completion_id: CompletionId) -> None:
         for heard in self.ears.get(completion_id, []):
             heard()
+
+
+class FakeQueueNotes:
+    """Remembers where ``FakeQueue`` has what."""
+
+    def __init__(self, queue: FakeQueue) -> None:
+        self.numbers: dict[CompletionId, int] = {}
+        self.begun: set[CompletionId] = set()
+        self._queue = queue
+
+    async def note(self, completion_id: CompletionId, number: int) -> None:
+        self.numbers[completion_id] = number
+
+    async def find(self, completion_id: CompletionId) -> Waiting | None:
+        number = self.numbers.get(completion_id, 0)
+        stored = self._queue.requests.get(number)
+        if stored is None:
+            return None
+        command = RunCompletion.from_bytes(stored)
+        return Waiting(number, command, completion_id in self.begun)
+
+
+class FakeAnnouncements:
+    """Puts the end where the frames go."""
+
+    def __init__(self, mailboxes: FakeMailboxes) -> None:
+        self.ends: list[CompletionCompleted] = []
+        self._mailboxes = mailboxes
+
+    async def ended(self, reply_subject: str, end: CompletionCompleted) -> None:
+        self.ends.append(end)
+        box = self._mailboxes.boxes.get(end.completion_id)
+        if box is not None:
+            box.put(end_frame(end))

@@ -17,6 +17,7 @@ from shared.clock import utc_now
 from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus, Failure, ToolCall, Usage
 from shared.contracts.completions import RunCompletion
+from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.streams import Capacity
@@ -29,7 +30,7 @@ from shared.contracts.workers import (
     WorkerProbe,
 )
 from shared.messaging.buckets import Bucket
-from shared.messaging.jetstream import JetStream
+from shared.messaging.jetstream import AlreadyPublished, JetStream
 from shared.messaging.subscriptions import ProvenSubscription
 
 MODEL = "demo:latest"
@@ -180,9 +181,26 @@ class Job:
         """``completed``, the end frame, the acknowledgement."""
         event = self.completed(status, code=code, tool_calls=tool_calls)
         await self.record(event)
-        body = event.model_copy(update={"text": "", "thinking": "", "tool_calls": []}).to_bytes()
-        await self.quiet(FrameKind.END, body)
+        await self.send_end(event)
+
+    async def send_end(self, event: CompletionCompleted) -> None:
+        """The end frame of an event that stands."""
+        await self.send(end_frame(event))
         await self._client.flush()
+
+    async def end_if_first(self, status: CompletionStatus) -> None:
+        """The same as ``end``, where another one may have been first."""
+        event = self.completed(status)
+        try:
+            await self.record(event)
+        except AlreadyPublished:
+            stored = await self._jetstream.last(
+                streams.EVENTS, subjects.completed(event.completion_id)
+            )
+            assert stored is not None
+            event = CompletionCompleted.from_bytes(stored.data)
+            await self.message.ack()
+        await self.send_end(event)
 
 
 class ScriptedWorker:

@@ -20,6 +20,7 @@ from shared.contracts.frames import Frame, FrameKind
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
 from tests.fakes.api.ports import (
+    FakeAnnouncements,
     FakeBacklog,
     FakeBroker,
     FakeClock,
@@ -29,6 +30,7 @@ from tests.fakes.api.ports import (
     FakeKnownModels,
     FakeMailboxes,
     FakeQueue,
+    FakeQueueNotes,
     FakeTombstones,
     FakeTurns,
     FakeWatchers,
@@ -52,6 +54,8 @@ class FakeWorld:
         self.known_models = FakeKnownModels()
         self.mailboxes = FakeMailboxes()
         self.queue = FakeQueue()
+        self.notes = FakeQueueNotes(self.queue)
+        self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
@@ -105,6 +109,7 @@ class FakeWorld:
     async def open(self, _settings: Settings) -> AsyncGenerator[World]:
         self.catalog.put(announcement())
         yield World(
+            announcements=self.announcements,
             background=self.background,
             backlog=self.backlog,
             broker=self.broker,
@@ -117,6 +122,7 @@ class FakeWorld:
             journal=self.journal,
             known_models=self.known_models,
             mailboxes=self.mailboxes,
+            notes=self.notes,
             queue=self.queue,
             tombstones=self.tombstones,
             turns=self.turns,

@@ -1,0 +1,57 @@
+"""``POST /v1/chat/completions/{id}/cancel``: from any gateway, as often as you like."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+
+from services.api.cancellations import CancelOutcome, CancelStatus
+from services.api.deps import StateDep, UserDep
+from services.api.failures import body_of
+from services.api.schemas.cancel import CancelBody
+from services.api.schemas.errors import ErrorBody, ErrorDetail
+from services.api.sse import usage_body
+from services.api.translation import failure_of
+from shared.contracts.events import CompletionCompleted
+
+router = APIRouter()
+
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    202: {"model": CancelBody, "description": "It will end; its worker has not said so yet"},
+    404: {"model": ErrorBody},
+    503: {"model": ErrorBody},
+}
+
+
+@router.post(
+    "/v1/chat/completions/{completion_id}/cancel",
+    summary="Cancel a chat completion",
+    responses=_ANSWERS,
+    response_model_exclude_none=True,
+)
+async def cancel_completion(
+    completion_id: str, state: StateDep, user: UserDep, response: Response
+) -> CancelBody:
+    """Queued or running, streamed or not; one that has ended already stays as it is."""
+    return _answer(await state["cancellations"].cancel(user, completion_id), response)
+
+
+def _answer(outcome: CancelOutcome, response: Response) -> CancelBody:
+    response.headers["X-Completion-Id"] = outcome.completion_id
+    if outcome.status is CancelStatus.CANCELLING:
+        response.status_code = 202
+    end = outcome.end
+    return CancelBody(
+        id=outcome.completion_id,
+        status=outcome.status.value,
+        already_ended=outcome.already_ended,
+        already_ended_=outcome.already_ended,
+        created=int(end.created_at.timestamp()) if end is not None else None,
+        model=end.model if end is not None else None,
+        usage=usage_body(end.usage) if end is not None and end.usage is not None else None,
+        error=_error(end) if outcome.status is CancelStatus.FAILED else None,
+    )
+
+
+def _error(end: CompletionCompleted | None) -> ErrorDetail | None:
+    failure = failure_of(end) if end is not None else None
+    return ErrorDetail(**body_of(failure)["error"]) if failure is not None else None
