@@ -19,6 +19,7 @@ from services.api.draining import Drain
 from services.api.following import Following
 from services.api.guests import Guests
 from services.api.health import Health
+from services.api.idempotency import Idempotency
 from services.api.lingering import Lingering
 from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
@@ -40,6 +41,7 @@ log = structlog.stdlib.get_logger(__name__)
 _EXPOSED = [
     "X-Completion-Id",
     "X-Request-Id",
+    "Idempotency-Replayed",
     "X-Parley-Ignored",
     "X-Parley-Unavailable-Tools",
     "Retry-After",
@@ -193,6 +195,8 @@ def build_state(
             guests=Guests(desk),
             patience=patience,
         ),
+        idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
+        journal=world.journal,
         health=Health(world.broker, world.history, world.catalog),
         sessions=Sessions(world.history, leases, cancelling, world.background),
         timing=Timing(

@@ -124,7 +124,7 @@ class Cancellations:
 
     async def _stop(self, completion_id: CompletionId) -> CompletionCompleted | None:
         until = self._clock.monotonic() + self._patience
-        heard = await self._cancelling.tell(completion_id)
+        heard = await self._cancelling.tell(completion_id, asked=True)
         pause = _FIRST_PAUSE
         while True:
             try:

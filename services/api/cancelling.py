@@ -65,13 +65,17 @@ class Cancelling:
                     return Cancelled.LOST
                 await asyncio.sleep(_PAUSE)
 
-    async def tell(self, completion_id: CompletionId) -> Heard:
+    async def tell(self, completion_id: CompletionId, *, asked: bool = False) -> Heard:
         """Tombstone, then worker: one try.
+
+        Args:
+            completion_id: What shall stop.
+            asked: Somebody asked for that; else its client has gone away.
 
         Raises:
             BrokerUnavailable: perhaps not even marked.
         """
-        await self._tombstones.put(completion_id)
+        await self._tombstones.put(completion_id, asked=asked)
         return await self.tell_worker(completion_id)
 
     async def tell_worker(self, completion_id: CompletionId) -> Heard:

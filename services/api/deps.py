@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, Final, TypedDict, cast
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
@@ -14,13 +14,15 @@ from services.api.completions import Completions
 from services.api.draining import Drain
 from services.api.following import Following
 from services.api.health import Health
+from services.api.idempotency import Idempotency
 from services.api.orders import Timing
-from services.api.ports import Broker, Clock
+from services.api.ports import Broker, Clock, Journal
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
-from shared.contracts.ids import UserId
+from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
 
+_COMPLETION_ID: Final = b"x-completion-id"
 LOCAL_USER = UserId("local")
 
 
@@ -36,6 +38,8 @@ class State(TypedDict):
     drain: Drain
     following: Following
     health: Health
+    idempotency: Idempotency
+    journal: Journal
     sessions: Sessions
     timing: Timing
     body_timeout: float
@@ -61,6 +65,13 @@ def add_headers(request: Request, headers: Mapping[str, str]) -> None:
     request.scope[ANSWER_HEADERS].extend(
         (name.lower().encode(), value.encode()) for name, value in headers.items()
     )
+
+
+def name_completion(request: Request, completion_id: CompletionId) -> None:
+    """Let the answer say whose it is; the last word counts."""
+    headers = request.scope[ANSWER_HEADERS]
+    headers[:] = [header for header in headers if header[0] != _COMPLETION_ID]
+    headers.append((_COMPLETION_ID, completion_id.encode()))
 
 
 async def read_body(request: Request, state: State) -> bytes:

@@ -25,10 +25,13 @@ class Order:
     resumes: bool = False
     """The client asked for an answer that it can come back to."""
 
+    keyed: bool = False
+    """It has an idempotency key: its client may come again with it."""
+
     @property
     def resumable(self) -> bool:
         """Whether the answer goes on for a grace when its client has gone."""
-        return self.resumes or self.session_id is not None
+        return self.resumes or self.keyed or self.session_id is not None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from shared.contracts.ids import CompletionId
 Alarm = Callable[[], None]
 
 
+class AlreadyAccepted(Exception):
+    """Somebody else has accepted this completion, and owes its request and its end."""
+
+
 class Service(Enum):
     """Who serves a model now."""
 
@@ -103,6 +107,7 @@ class Journal(Protocol):
         """Record that somebody owes an end from here on.
 
         Raises:
+            AlreadyAccepted: somebody else has recorded it.
             BrokerUnavailable: not recorded, or recorded without our hearing of it.
             HistoryBacklog: the journal is full.
         """
@@ -170,8 +175,12 @@ class Queue(Protocol):
 class Tombstones(Protocol):
     """Cancelled completions: a worker looks before it begins, and while it runs."""
 
-    async def put(self, completion_id: CompletionId) -> None:
+    async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         """Mark the completion until all its deadlines have passed.
+
+        Args:
+            completion_id: What shall stop.
+            asked: Somebody asked for that; else its client has gone away.
 
         Raises:
             BrokerUnavailable: not marked, or marked without our hearing of it.

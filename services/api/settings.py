@@ -74,6 +74,11 @@ class ApiSettings(BaseSettings):
     cancel_patience: Duration = Field(
         default=timedelta(seconds=60), description="How long a cancel is retried on broker trouble."
     )
+    idempotency_ttl: Duration = Field(
+        default=timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="How long an Idempotency-Key stands for its completion.",
+    )
     catalog_age: Duration = Field(
         default=timedelta(seconds=12), description="A worker silent for so long is gone."
     )

@@ -21,12 +21,14 @@ from services.api.adapters.nats_journal import (
     NatsQueue,
     NatsTombstones,
 )
+from services.api.adapters.nats_keys import NatsKeys
 from services.api.adapters.nats_queue_notes import NatsAnnouncements, NatsQueueNotes
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
 from services.api.background import Background
 from services.api.catalog import Catalog
+from services.api.key_ports import Keys, Marks
 from services.api.ports import (
     Backlog,
     Broker,
@@ -85,7 +87,9 @@ class World:
     history: History
     journal: Journal
     known_models: KnownModels
+    keys: Keys
     mailboxes: Mailboxes
+    marks: Marks
     notes: QueueNotes
     queue: Queue
     tombstones: Tombstones
@@ -121,6 +125,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
+    tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
@@ -142,10 +147,12 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             history=NatsHistory(client, timeout=timeout),
             journal=NatsJournal(jetstream),
             known_models=feed,
+            keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
+            marks=tombstones,
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             queue=NatsQueue(jetstream),
-            tombstones=NatsTombstones(jetstream, ttl=marks_ttl),
+            tombstones=tombstones,
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),
             workers=NatsWorkers(client),

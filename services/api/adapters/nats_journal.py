@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
+from services.api.key_ports import Mark
+from services.api.ports import AlreadyAccepted
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame, MalformedFrame, parse_frame
@@ -16,6 +19,9 @@ from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import AlreadyPublished, JetStream, LimitReached
 
 log = structlog.stdlib.get_logger(__name__)
+
+_ASKED: Final = b"asked"
+_FORSAKEN: Final = b"1"
 
 
 class NatsJournal:
@@ -33,6 +39,8 @@ class NatsJournal:
             except LimitReached as error:
                 message = "History is too far behind to take on more; try again later."
                 raise HistoryBacklog(message) from error
+            except AlreadyPublished as error:
+                raise AlreadyAccepted from error
 
     async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         """Record the end; one that stands already stands."""
@@ -101,10 +109,19 @@ class NatsTombstones:
         self._bucket = Bucket(jetstream, streams.CANCELLATIONS)
         self._ttl = ttl
 
-    async def put(self, completion_id: CompletionId) -> None:
+    async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         """Mark the completion."""
         with refusals_mean_unavailable():
-            await self._bucket.put(completion_id, b"1", ttl=self._ttl)
+            value = _ASKED if asked else _FORSAKEN
+            await self._bucket.put(completion_id, value, ttl=self._ttl)
+
+    async def look(self, completion_id: CompletionId) -> Mark:
+        """How it is marked."""
+        with refusals_mean_unavailable():
+            entry = await self._bucket.get(completion_id)
+        if entry is None:
+            return Mark.NONE
+        return Mark.ASKED if entry.value == _ASKED else Mark.FORSAKEN
 
 
 class NatsFrameLog:

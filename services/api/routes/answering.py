@@ -4,12 +4,11 @@ import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
+from services.api.attaching import Reading, Starter
 from services.api.background import Background
-from services.api.completions import Completions
 from services.api.delivery import Delivery
 from services.api.orders import Order
 from services.api.routes.client_watch import ClientWatch
-from services.api.running import Running
 from services.api.scope_keys import ANSWER_HEADERS
 from shared.errors import Cancelled, ChatError
 
@@ -26,7 +25,7 @@ class Answer(Response):
         self,
         order: Order,
         *,
-        completions: Completions,
+        completions: Starter,
         background: Background,
         delivery: Delivery | None,
     ) -> None:
@@ -54,11 +53,11 @@ class Answer(Response):
             finally:
                 running.abandon()
 
-    async def answer(self, running: Running, client: ClientWatch, send: Send) -> None:
+    async def answer(self, running: Reading, client: ClientWatch, send: Send) -> None:
         """Send the answer."""
         raise NotImplementedError
 
-    async def _start(self, client: ClientWatch) -> Running | None:
+    async def _start(self, client: ClientWatch) -> Reading | None:
         # Never cancelled halfway: between its two durable facts somebody owes an end.
         starting = self._work.spawn(
             self._completions.start(self._order, self._delivery), "start-completion"

@@ -2,16 +2,19 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from services.api.cancellations import CancelOutcome, CancelStatus
+from services.api.cancellations import CancelOutcome, CancelStatus, no_such_completion
 from services.api.deps import StateDep, UserDep
 from services.api.failures import body_of
+from services.api.idempotency import HEADER as KEY_HEADER
+from services.api.idempotency import check_key
 from services.api.schemas.cancel import CancelBody
 from services.api.schemas.errors import ErrorBody, ErrorDetail
 from services.api.sse import usage_body
 from services.api.translation import failure_of
 from shared.contracts.events import CompletionCompleted
+from shared.errors import InvalidRequest
 
 router = APIRouter()
 
@@ -33,6 +36,26 @@ async def cancel_completion(
 ) -> CancelBody:
     """Queued or running, streamed or not; one that has ended already stays as it is."""
     return _answer(await state["cancellations"].cancel(user, completion_id), response)
+
+
+@router.post(
+    "/v1/chat/completions/cancel",
+    summary="Cancel a chat completion by its idempotency key",
+    responses={**_ANSWERS, 400: {"model": ErrorBody}},
+    response_model_exclude_none=True,
+)
+async def cancel_by_key(
+    request: Request, state: StateDep, user: UserDep, response: Response
+) -> CancelBody:
+    """For a client that was not told the id yet."""
+    key = check_key(request.headers.getlist(KEY_HEADER))
+    if key is None:
+        message = f"Name the completion by its id, or by the header {KEY_HEADER}."
+        raise InvalidRequest(message, param=KEY_HEADER)
+    completion_id = await state["idempotency"].find(user, key)
+    if completion_id is None:
+        raise no_such_completion()
+    return _answer(await state["cancellations"].stop(completion_id), response)
 
 
 def _answer(outcome: CancelOutcome, response: Response) -> CancelBody:

@@ -5,7 +5,11 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from services.api.deps import StateDep, UserDep, add_headers, read_body
+from services.api.attaching import Keyed, Starter
+from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.idempotency import HEADER as KEY_HEADER
+from services.api.idempotency import Claim, Standing, check_key, digest_of
+from services.api.key_ports import KeyEntry
 from services.api.parsing import parse_body
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
@@ -25,7 +29,7 @@ _BODY: Final[dict[str, Any]] = {
     }
 }
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ErrorBody} for status in (400, 404, 409, 413, 429, 500, 502, 503, 504)
+    status: {"model": ErrorBody} for status in (400, 404, 409, 413, 422, 429, 500, 502, 503, 504)
 }
 
 
@@ -38,7 +42,8 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 async def create_completion(request: Request, state: StateDep, user: UserDep) -> Response:
     """OpenAI's chat completion; with ``sessionId`` the turn is stored in that session."""
     completion_id = new_completion_id()
-    add_headers(request, {"X-Completion-Id": completion_id})
+    name_completion(request, completion_id)
+    key = check_key(request.headers.getlist(KEY_HEADER))
     body = await read_body(request, state)
     order, stream, ignored, unavailable = to_order(
         parse_body(body, ChatCompletionRequest),
@@ -52,7 +57,20 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
         add_headers(request, {"X-Parley-Unavailable-Tools": header_list(unavailable)})
     if request.headers.get("x-stream-resume", "").lower() == "true":
         order = replace(order, resumes=True)
-    completions, background = state["completions"], state["background"]
+    completions: Starter = state["completions"]
+    if key is not None:
+        entry = KeyEntry(
+            completion_id=completion_id, body=digest_of(body), created_at=order.created_at
+        )
+        claim = await state["idempotency"].claim(user, key, entry)
+        name_completion(request, claim.completion_id)
+        if claim.standing is not Standing.OURS:
+            add_headers(request, {"Idempotency-Replayed": "true"})
+        order = replace(
+            order, completion_id=claim.completion_id, created_at=claim.created_at, keyed=True
+        )
+        completions = _keyed(claim, state)
+    background = state["background"]
     if stream:
         return StreamedAnswer(
             order,
@@ -62,3 +80,13 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
             timing=state["timing"],
         )
     return WholeAnswer(order, completions=completions, background=background, delivery=None)
+
+
+def _keyed(claim: Claim, state: State) -> Keyed:
+    return Keyed(
+        claim,
+        completions=state["completions"],
+        following=state["following"],
+        idempotency=state["idempotency"],
+        journal=state["journal"],
+    )

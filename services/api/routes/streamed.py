@@ -2,8 +2,8 @@
 
 from starlette.types import Send
 
+from services.api.attaching import Reading, Starter
 from services.api.background import Background
-from services.api.completions import Completions
 from services.api.delivery import Delivery
 from services.api.numbering import Numbering
 from services.api.orders import Order, Timing
@@ -11,7 +11,6 @@ from services.api.ports import Clock
 from services.api.routes.answering import Answer
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.sse_writer import SseWriter
-from services.api.running import Running
 from services.api.sse import ChunkEncoder
 from services.api.translation import usage_of
 
@@ -23,7 +22,7 @@ class StreamedAnswer(Answer):
         self,
         order: Order,
         *,
-        completions: Completions,
+        completions: Starter,
         background: Background,
         clock: Clock,
         timing: Timing,
@@ -48,6 +47,6 @@ class StreamedAnswer(Answer):
             timing=timing,
         )
 
-    async def answer(self, running: Running, client: ClientWatch, send: Send) -> None:
+    async def answer(self, running: Reading, client: ClientWatch, send: Send) -> None:
         """Relay until the end, the client's leaving, or a failure."""
         await self._writer.write(running, client, send)

@@ -6,9 +6,9 @@ from typing import Final
 import orjson
 from starlette.types import Send
 
+from services.api.attaching import Reading
 from services.api.routes.answering import Answer
 from services.api.routes.client_watch import ClientWatch
-from services.api.running import Running
 from services.api.translation import failure_of, to_completion_body
 
 _JSON: Final = (b"content-type", b"application/json")
@@ -17,7 +17,7 @@ _JSON: Final = (b"content-type", b"application/json")
 class WholeAnswer(Answer):
     """Waits for the end; a failure is always an HTTP status."""
 
-    async def answer(self, running: Running, client: ClientWatch, send: Send) -> None:
+    async def answer(self, running: Reading, client: ClientWatch, send: Send) -> None:
         """Send the answer once it is complete."""
         while True:
             _, end = await running.next(math.inf)

@@ -5,8 +5,9 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 
+from services.api.key_ports import HeldKey, KeyEntry, Mark
 from services.api.mailbox import Mailbox
-from services.api.ports import Alarm, Heard, Service
+from services.api.ports import Alarm, AlreadyAccepted, Heard, Service
 from services.api.queue_ports import Waiting
 from services.api.session_ports import Held, TurnState
 from shared.contracts.completions import RunCompletion
@@ -103,6 +104,8 @@ class FakeJournal:
         self._must_be_there()
         if self.full:
             raise HistoryBacklog("full")
+        if await self.accepted(event.completion_id) is not None:
+            raise AlreadyAccepted
         self.accepted_events.append(event)
 
     async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
@@ -153,13 +156,42 @@ class FakeQueue:
 class FakeTombstones:
     def __init__(self) -> None:
         self.marked: list[CompletionId] = []
+        self.asked: set[CompletionId] = set()
         self.failures = 0
 
-    async def put(self, completion_id: CompletionId) -> None:
+    async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         if self.failures:
             self.failures -= 1
             raise BrokerUnavailable("away")
         self.marked.append(completion_id)
+        if asked:
+            self.asked.add(completion_id)
+
+    async def look(self, completion_id: CompletionId) -> Mark:
+        if completion_id not in self.marked:
+            return Mark.NONE
+        return Mark.ASKED if completion_id in self.asked else Mark.FORSAKEN
+
+
+class FakeKeys:
+    def __init__(self) -> None:
+        self.entries: dict[str, HeldKey] = {}
+        self._revisions = itertools.count(1)
+
+    async def get(self, key: str) -> HeldKey | None:
+        return self.entries.get(key)
+
+    async def set(self, key: str, entry: KeyEntry, revision: int | None) -> int | None:
+        held = self.entries.get(key)
+        if (held.revision if held is not None else None) != revision:
+            return None
+        self.entries[key] = HeldKey(entry, next(self._revisions))
+        return self.entries[key].revision
+
+    async def release(self, key: str, revision: int) -> None:
+        held = self.entries.get(key)
+        if held is not None and held.revision == revision:
+            del self.entries[key]
 
 
 class FakeFrameLog:

@@ -27,6 +27,7 @@ from tests.fakes.api.ports import (
     FakeFeeds,
     FakeFrameLog,
     FakeJournal,
+    FakeKeys,
     FakeKnownModels,
     FakeMailboxes,
     FakeQueue,
@@ -57,6 +58,7 @@ class FakeWorld:
         self.notes = FakeQueueNotes(self.queue)
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
+        self.keys = FakeKeys()
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
         self.workers = FakeWorkers()
@@ -122,6 +124,8 @@ class FakeWorld:
             journal=self.journal,
             known_models=self.known_models,
             mailboxes=self.mailboxes,
+            keys=self.keys,
+            marks=self.tombstones,
             notes=self.notes,
             queue=self.queue,
             tombstones=self.tombstones,
