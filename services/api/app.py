@@ -23,6 +23,7 @@ from services.api.idempotency import Idempotency
 from services.api.lingering import Lingering
 from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
+from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
 from services.api.routes import cancel, chat, completion, health, models, sessions
 from services.api.running import Desk
@@ -144,6 +145,7 @@ def build_state(
         journal=world.journal,
         queue=world.queue,
         notes=world.notes,
+        line=QueueWatch(world.depths, world.background, world.clock),
         seating=Seating(world.history, leases),
         terminals=terminals,
         cancelling=cancelling,

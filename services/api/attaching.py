@@ -10,6 +10,7 @@ from services.api.idempotency import Claim, Idempotency, Standing
 from services.api.numbering import FROM_THE_START
 from services.api.orders import Order
 from services.api.ports import AlreadyAccepted, Journal
+from services.api.queue_news import QueueNews
 from services.api.steps import Missing, Step
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.errors import BrokerUnavailable, ChatError
@@ -21,6 +22,11 @@ class Reading(Protocol):
     @property
     def begun(self) -> bool:
         """Whether an engine may have worked on it."""
+        ...
+
+    @property
+    def queue_news(self) -> QueueNews | None:
+        """How it stands in the queue, as long as it waits there and that is known."""
         ...
 
     def wake(self) -> None:
@@ -48,6 +54,7 @@ class Attached:
     """Another request's completion, streamed or whole."""
 
     begun = True
+    queue_news = None
 
     def __init__(self, followed: Followed, journal: Journal, *, whole: bool) -> None:
         self._followed = followed
@@ -69,6 +76,7 @@ class Ended:
     """An answer in one piece that is there already."""
 
     begun = True
+    queue_news = None
 
     def __init__(self, end: CompletionCompleted) -> None:
         self._end = end

@@ -146,6 +146,7 @@ class Completions:
             command,
             number,
             deadline,
+            ticket=desk.line.join(command.model, lane, number) if delivery is not None else None,
             mailbox=mailbox,
             queue=desk.queue,
             terminals=desk.terminals,

@@ -53,6 +53,11 @@ class Followed:
         """Let ``next`` return and look around."""
         self._mailbox.wake()
 
+    @property
+    def queue_news(self) -> None:
+        """Only the gateway that has queued it knows."""
+        return
+
     async def next(self, until: float) -> Step:
         """The next bytes, the end, or nothing once it is ``until`` or somebody has woken it.
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+from services.api.queue_news import Depth
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId
@@ -38,4 +39,16 @@ class Announcements(Protocol):
 
     async def ended(self, reply_subject: str, end: CompletionCompleted) -> None:
         """Tell all readers of a recorded end; who does not hear it asks the journal in time."""
+        ...
+
+
+class Depths(Protocol):
+    """How many wait for a model."""
+
+    async def look(self, model: str, lane: str) -> Depth:
+        """One lane, now.
+
+        Raises:
+            BrokerUnavailable: no answer, or no such queue.
+        """
         ...

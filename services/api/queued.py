@@ -1,17 +1,21 @@
 """The time that a request may wait in the queue: timed by the gateway that put it there."""
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from services.api.background import Background
+from services.api.cancelling import Cancelled as Outcome
 from services.api.cancelling import Cancelling
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, Queue
+from services.api.queue_news import QueueNews
+from services.api.queue_watch import Ticket
 from services.api.terminals import Terminals
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
-from shared.errors import BrokerUnavailable, DeadlineExceeded
+from shared.errors import BrokerUnavailable, Cancelled, DeadlineExceeded
 
 _RETRY: Final = 1.0
 
@@ -25,6 +29,7 @@ class Queued:
         number: int,
         deadline: float,
         *,
+        ticket: Ticket | None,
         mailbox: Mailbox,
         queue: Queue,
         terminals: Terminals,
@@ -38,6 +43,7 @@ class Queued:
             command: What was queued.
             number: Its place in the queue.
             deadline: Monotonic time until which it may wait unheard.
+            ticket: Where it hears how it stands, if somebody wants to know.
             mailbox: Where a worker is heard.
             queue: Where it waits.
             terminals: Records its end, if it waits too long.
@@ -48,6 +54,7 @@ class Queued:
         self._command = command
         self.number = number
         self._deadline = deadline
+        self._ticket = ticket
         self._mailbox = mailbox
         self._queue = queue
         self._terminals = terminals
@@ -55,12 +62,29 @@ class Queued:
         self._background = background
         self._clock = clock
 
+    @property
+    def news(self) -> QueueNews | None:
+        """How it stands, as far as that is known."""
+        return self._ticket.news if self._ticket is not None else None
+
+    def call_on_news(self, call: Callable[[], None]) -> None:
+        """Call ``call`` whenever ``news`` is new."""
+        if self._ticket is not None:
+            self._ticket.on_change = call
+
+    def leave(self) -> None:
+        """It waits no longer, or nobody wants to know how long."""
+        if self._ticket is not None:
+            self._ticket.leave()
+
     def due(self) -> float:
         """When to call ``expire`` if nobody is heard until then."""
         return math.inf if self._mailbox.heard else self._deadline
 
     async def expire(self) -> CompletionCompleted | None:
         """The end of a request that has waited too long; ``None`` while it has not."""
+        if self._mailbox.heard:
+            self.leave()
         if self._clock.monotonic() < self.due():
             return None
         try:
@@ -78,4 +102,16 @@ class Queued:
         # The broker lets us withdraw what a worker holds unheard: make that worker stop.
         mark = self._cancelling.mark(self._command.completion_id)
         self._background.spawn(mark, "mark-expired")
+        return end
+
+    async def cancel(self) -> CompletionCompleted | None:
+        """Cancel it wherever it is: gives its end if it was taken out of the queue."""
+        # What a worker has begun to say is kept with the end, which its successor writes then.
+        number = None if self._mailbox.heard else self.number
+        outcome = await self._cancelling.cancel(self._command.completion_id, number)
+        if outcome is not Outcome.WITHDRAWN:
+            return None
+        error = Cancelled("The client went away before a worker was free.")
+        end = self._terminals.make(self._command, CompletionStatus.CANCELLED, error)
+        await self._terminals.record_patiently(end, self._command.reply_subject)
         return end

@@ -7,23 +7,23 @@ from typing import Protocol
 import structlog
 
 from services.api.background import Background
-from services.api.cancelling import Cancelled, Cancelling
+from services.api.cancelling import Cancelling
 from services.api.draining import Drain
 from services.api.lingering import Lingering
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, Journal, Mailboxes, Queue
+from services.api.queue_news import QueueNews
 from services.api.queue_ports import QueueNotes
+from services.api.queue_watch import QueueWatch
 from services.api.queued import Queued
 from services.api.resending import Resending
 from services.api.seating import Seat, Seating
 from services.api.steps import Step
 from services.api.terminals import Terminals
 from services.api.watching import Watching
-from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.errors import BrokerUnavailable, DeadlineExceeded, ServerShutdown
-from shared.errors import Cancelled as CancelledError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -52,6 +52,7 @@ class Desk:
     journal: Journal
     queue: Queue
     notes: QueueNotes
+    line: QueueWatch
     seating: Seating
     terminals: Terminals
     cancelling: Cancelling
@@ -101,6 +102,7 @@ class Running:
         self._mailbox = mailbox
         self._reader = reader
         self._queued = queued
+        queued.call_on_news(self.wake)
         self._seat = seat
         self._overall = overall
         self._resumable = resumable
@@ -114,6 +116,11 @@ class Running:
     def wake(self) -> None:
         """Let ``next`` return and look around."""
         self._mailbox.wake()
+
+    @property
+    def queue_news(self) -> QueueNews | None:
+        """How it stands in the queue, as long as it waits there and that is known."""
+        return self._queued.news
 
     async def next(self, until: float) -> Step:
         """The next bytes, the end, or nothing once it is ``until`` or somebody has woken it.
@@ -159,6 +166,7 @@ class Running:
 
     def _depart(self) -> None:
         self._over = True
+        self._queued.leave()
         self._desk.drain.leave(self.wake)
         self._desk.watching.leave(self.command.completion_id)
 
@@ -228,15 +236,7 @@ class Running:
         return end or await self._await_end()
 
     async def _cancel(self) -> CompletionCompleted | None:
-        outcome = await self._desk.cancelling.cancel(
-            self.command.completion_id, self._queued.number
-        )
-        if outcome is not Cancelled.WITHDRAWN:
-            return await self._await_end()
-        error = CancelledError("The client went away before a worker was free.")
-        end = self._desk.terminals.make(self.command, CompletionStatus.CANCELLED, error)
-        await self._desk.terminals.record_patiently(end, self.command.reply_subject)
-        return end
+        return await self._queued.cancel() or await self._await_end()
 
     async def _await_end(self) -> CompletionCompleted | None:
         while True:

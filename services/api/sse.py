@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from services.api.queue_news import QueueNews
 from services.api.steps import Missing
 from shared.contracts.chat import FinishReason, ToolCall, Usage
 from shared.contracts.ids import CompletionId
@@ -20,6 +21,15 @@ PING_BESIDE_IDS: Final = b": ping\n"
 """After an ``id:`` line, a blank line would be an event without data to those clients."""
 RETRY: Final = b"retry: 500\n"
 """Before an event's data: come back after so many milliseconds."""
+
+
+def queued_comment(news: QueueNews, *, beside_ids: bool) -> bytes:
+    """How somebody who waits stands, for who reads comments; everybody else skips them."""
+    body: dict[str, int] = {"position": news.position}
+    if news.estimated_wait_ms is not None:
+        body["estimated_wait_ms"] = news.estimated_wait_ms
+    # As with pings: a blank line after an ``id:`` would be an event without data.
+    return b": queued " + orjson.dumps(body) + (b"\n" if beside_ids else b"\n\n")
 
 
 def event(payload: Mapping[str, Any]) -> bytes:

@@ -22,7 +22,11 @@ from services.api.adapters.nats_journal import (
     NatsTombstones,
 )
 from services.api.adapters.nats_keys import NatsKeys
-from services.api.adapters.nats_queue_notes import NatsAnnouncements, NatsQueueNotes
+from services.api.adapters.nats_queue_notes import (
+    NatsAnnouncements,
+    NatsDepths,
+    NatsQueueNotes,
+)
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
@@ -41,7 +45,7 @@ from services.api.ports import (
     Tombstones,
     Workers,
 )
-from services.api.queue_ports import Announcements, QueueNotes
+from services.api.queue_ports import Announcements, Depths, QueueNotes
 from services.api.session_ports import History, Turns
 from services.api.settings import Settings
 from services.api.viewer_ports import Feeds, Watchers
@@ -81,6 +85,7 @@ class World:
     broker: Broker
     catalog: Catalog
     clock: Clock
+    depths: Depths
     feeds: Feeds
     followed_frames: FrameLog
     frames: FrameLog
@@ -141,6 +146,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             broker=connection,
             catalog=catalog,
             clock=clock,
+            depths=NatsDepths(jetstream),
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),
             frames=NatsFrameLog(jetstream, inbox.reply_subject),

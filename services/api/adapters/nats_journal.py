@@ -1,7 +1,7 @@
 """``Journal``, ``Queue``, ``Tombstones`` and ``FrameLog`` over JetStream."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 import structlog
@@ -112,8 +112,12 @@ class NatsTombstones:
     async def put(self, completion_id: CompletionId, *, asked: bool = False) -> None:
         """Mark the completion."""
         with refusals_mean_unavailable():
-            value = _ASKED if asked else _FORSAKEN
-            await self._bucket.put(completion_id, value, ttl=self._ttl)
+            if asked:
+                await self._bucket.put(completion_id, _ASKED, ttl=self._ttl)
+                return
+            # A client that leaves after somebody asked for the cancel does not unsay that.
+            with suppress(AlreadyPublished):
+                await self._bucket.create(completion_id, _FORSAKEN, ttl=self._ttl)
 
     async def look(self, completion_id: CompletionId) -> Mark:
         """How it is marked."""

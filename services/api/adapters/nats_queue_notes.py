@@ -1,4 +1,4 @@
-"""``QueueNotes`` and ``Announcements``: what gateways tell each other of queued requests."""
+"""``QueueNotes``, ``Depths`` and ``Announcements``: the queue as all gateways see it."""
 
 from contextlib import suppress
 from typing import Final
@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
+from services.api.queue_news import Depth
 from services.api.queue_ports import Waiting
 from shared.contracts import streams
 from shared.contracts.completions import RunCompletion
@@ -62,6 +63,21 @@ class NatsQueueNotes:
                 return None
             begun = await self._jetstream.last(streams.CHUNKS, command.reply_subject) is not None
         return Waiting(number, command, begun)
+
+
+class NatsDepths:
+    """What the workers' durables say."""
+
+    def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+
+    async def look(self, model: str, lane: str) -> Depth:
+        """Ask for the durable of one lane."""
+        name = streams.request_consumer(model, lane)
+        with refusals_mean_unavailable():
+            info = await self._jetstream.api(f"CONSUMER.INFO.{streams.REQUESTS}.{name}")
+        delivered = info["delivered"]
+        return Depth(info["num_pending"], delivered["consumer_seq"], delivered["stream_seq"])
 
 
 class NatsAnnouncements:

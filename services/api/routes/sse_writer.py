@@ -10,9 +10,18 @@ from services.api.failures import body_of, internal_error_body
 from services.api.numbering import Numbering
 from services.api.orders import Timing
 from services.api.ports import Clock
+from services.api.queue_news import QueueNews
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.slow_client import ClientTooSlow, patient
-from services.api.sse import PING, PING_BESIDE_IDS, RETRY, ChunkEncoder, error_event, run_body
+from services.api.sse import (
+    PING,
+    PING_BESIDE_IDS,
+    RETRY,
+    ChunkEncoder,
+    error_event,
+    queued_comment,
+    run_body,
+)
 from services.api.steps import Step
 from services.api.translation import failure_of, finish_reason_of
 from shared.contracts.chat import Usage
@@ -31,6 +40,11 @@ _HEADERS: Final = (
 
 class Source(Protocol):
     """A running answer: ``Running`` or ``Followed``."""
+
+    @property
+    def queue_news(self) -> QueueNews | None:
+        """How it stands in the queue, as long as it waits there and that is known."""
+        ...
 
     async def next(self, until: float) -> Step:
         """The next bytes, the end, or nothing."""
@@ -62,6 +76,7 @@ class SseWriter:
         self._timing = timing
         self._ping = PING if numbering is None else PING_BESIDE_IDS
         self._started = False
+        self._told: QueueNews | None = None
 
     async def write(self, source: Source, client: ClientWatch, send: Send) -> None:
         """Relay until the end, the client's leaving, or a failure."""
@@ -103,11 +118,20 @@ class SseWriter:
             if client.gone:
                 log.info("client_gone", completion_id=self._id, during="stream")
                 return
-            if not data and now() >= quiet_until:
+            late = now() >= quiet_until
+            if not data and (self._started or late):
+                data = self._queue_news(source.queue_news)
+            if not data and late:
                 data = self._ping
             if data:
                 await self._send(send, data, more=True)
                 quiet_until = now() + self._timing.ping_interval
+
+    def _queue_news(self, news: QueueNews | None) -> bytes:
+        if news is None or news == self._told:
+            return b""
+        self._told = news
+        return queued_comment(news, beside_ids=self._numbering is not None)
 
     async def _finish(self, send: Send, data: bytes, end: CompletionCompleted) -> None:
         failure = failure_of(end)

@@ -8,6 +8,7 @@ from datetime import datetime
 from services.api.key_ports import HeldKey, KeyEntry, Mark
 from services.api.mailbox import Mailbox
 from services.api.ports import Alarm, AlreadyAccepted, Heard, Service
+from services.api.queue_news import Depth
 from services.api.queue_ports import Waiting
 from services.api.session_ports import Held, TurnState
 from shared.contracts.completions import RunCompletion
@@ -329,6 +330,20 @@ class FakeQueueNotes:
             return None
         command = RunCompletion.from_bytes(stored)
         return Waiting(number, command, completion_id in self.begun)
+
+
+class FakeDepths:
+    """What ``pending`` and the like say, for every lane."""
+
+    def __init__(self) -> None:
+        self.depths: dict[str, Depth] = {}
+        self.looks: list[str] = []
+
+    async def look(self, model: str, lane: str) -> Depth:
+        self.looks.append(lane)
+        if lane not in self.depths:
+            raise BrokerUnavailable("no such queue")
+        return self.depths[lane]
 
 
 class FakeAnnouncements:

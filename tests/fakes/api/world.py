@@ -24,6 +24,7 @@ from tests.fakes.api.ports import (
     FakeBacklog,
     FakeBroker,
     FakeClock,
+    FakeDepths,
     FakeFeeds,
     FakeFrameLog,
     FakeJournal,
@@ -62,6 +63,7 @@ class FakeWorld:
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
         self.workers = FakeWorkers()
+        self.depths = FakeDepths()
         self.drain = Drain()
         self.catalog = Catalog(self.clock, age=12)
         self.headers: dict[str, str] = {}
@@ -117,6 +119,7 @@ class FakeWorld:
             broker=self.broker,
             catalog=self.catalog,
             clock=self.clock,
+            depths=self.depths,
             feeds=self.feeds,
             followed_frames=self.frames,
             frames=self.frames,

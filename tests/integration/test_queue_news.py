@@ -1,0 +1,116 @@
+"""Somebody who waits is told how long yet, in comments that no client stumbles over."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.messaging.jetstream import JetStream
+from tests.fakes.api.gateway import RunningGateway, quick_settings
+from tests.fakes.api.worker import ScriptedWorker, scripted_worker, text_of
+from tests.support.nats_server import NatsServer
+
+pytestmark = pytest.mark.integration
+
+ASK: dict[str, Any] = {
+    "model": "demo",
+    "messages": [{"role": "user", "content": "Hello"}],
+    "stream": True,
+}
+ADDRESS = "/v1/chat/completions"
+
+
+@pytest.fixture
+async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
+    async with scripted_worker(client, provisioned) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def gateway(
+    nats_server: NatsServer, worker: ScriptedWorker
+) -> AsyncGenerator[RunningGateway]:
+    settings = quick_settings(nats_server.url, header_hold=timedelta(milliseconds=100))
+    async with RunningGateway(settings) as running:
+        yield running
+
+
+async def news_of(lines: AsyncIterator[str]) -> dict[str, int]:
+    """The next comment about the queue."""
+    async with asyncio.timeout(10):
+        async for line in lines:
+            if line.startswith(": queued "):
+                news: dict[str, int] = json.loads(line.removeprefix(": queued "))
+                return news
+    raise AssertionError("the stream has ended")
+
+
+async def test_those_who_wait_are_told_their_position_and_it_moves(
+    gateway: RunningGateway, worker: ScriptedWorker, client: Client
+) -> None:
+    looks: list[str] = []
+
+    async def see(message: Msg) -> None:
+        looks.append(message.subject)
+
+    await client.subscribe("$JS.API.CONSUMER.INFO.CHAT_REQUESTS.*", cb=see)
+    await client.flush()
+    async with (
+        gateway.http.stream("POST", ADDRESS, json=ASK) as first,
+        gateway.http.stream("POST", ADDRESS, json=ASK) as second,
+    ):
+        one, two = first.aiter_lines(), second.aiter_lines()
+        assert await news_of(one) == {"position": 1}
+        assert await news_of(two) == {"position": 2}
+        assert len(looks) == 1
+        job = await worker.take()
+        await job.say("Hello")
+        moved = await news_of(two)
+        assert moved["position"] == 1
+        # One was served in the two seconds between two looks.
+        assert 500 < moved["estimated_wait_ms"] < 4000
+        await job.end()
+        rest = [line async for line in one]
+        assert text_of("\n".join(rest)) == "Hello"
+        last = await worker.take()
+        await last.say("Bye")
+        await last.end()
+        rest = [line async for line in two]
+        assert text_of("\n".join(rest)) == "Bye"
+        assert not any(line.startswith(": queued") for line in rest)
+
+
+async def test_a_third_of_one_user_waits_in_lane_b_behind_lane_a(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> None:
+    asking: list[asyncio.Task[httpx.Response]] = [
+        asyncio.create_task(gateway.http.post(ADDRESS, json=ASK)) for _ in range(2)
+    ]
+    jobs = []
+    for _ in asking:
+        jobs.append(await worker.take())
+    async with gateway.http.stream("POST", ADDRESS, json=ASK) as third:
+        assert await news_of(third.aiter_lines()) == {"position": 1}
+    for job in jobs:
+        await job.end()
+    await asyncio.gather(*asking)
+
+
+async def test_a_stream_with_ids_ends_its_comments_with_one_newline(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> None:
+    headers = {"X-Stream-Resume": "true"}
+    async with gateway.http.stream("POST", ADDRESS, json=ASK, headers=headers) as response:
+        got = ""
+        async for part in response.aiter_text():
+            got += part
+            if ": queued" in got:
+                break
+    assert got.endswith('"position":1}\n')
+    assert "\n\n" not in got
