@@ -15,6 +15,7 @@ from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.worker import ScriptedWorker, scripted_worker, text_of
 from tests.support.nats_server import NatsServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +52,14 @@ async def news_of(lines: AsyncIterator[str]) -> dict[str, int]:
     raise AssertionError("the stream has ended")
 
 
+async def next_data(lines: AsyncIterator[str]) -> str:
+    """The next event."""
+    async for line in lines:
+        if line.startswith("data: "):
+            return line
+    raise AssertionError("the stream has ended")
+
+
 async def test_those_who_wait_are_told_their_position_and_it_moves(
     gateway: RunningGateway, worker: ScriptedWorker, client: Client
 ) -> None:
@@ -80,9 +89,14 @@ async def test_those_who_wait_are_told_their_position_and_it_moves(
         assert text_of("\n".join(rest)) == "Hello"
         last = await worker.take()
         await last.say("Bye")
+        # Nobody waits any more, so nobody looks any more.
+        assert "Bye" in await next_data(two)
+        looked = len(looks)
+        with pytest.raises(AssertionError):
+            await eventually(lambda: len(looks) > looked + 1, within=4.5)
         await last.end()
         rest = [line async for line in two]
-        assert text_of("\n".join(rest)) == "Bye"
+        assert rest[-2:] == ["data: [DONE]", ""]
         assert not any(line.startswith(": queued") for line in rest)
 
 
