@@ -1,11 +1,14 @@
 """Slots over models and lanes: never too many at the engine, never a slot without need."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
+from shared.contracts.ids import CompletionId
 from tests.fakes.inference_worker.world import DEMO, World, a_world
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
@@ -87,3 +90,81 @@ async def test_two_workers_share_the_load_without_one_hoarding(world: World) -> 
     assert min(shares()) >= 4
     attempts = [(await world.end_of(one)).attempts for one in asked]
     assert attempts == [1] * 12
+
+
+SIX = [
+    f"{name}:latest"
+    for name in ("demo", "demo-json", "demo-tools", "demo-vision", "demo-thinking", "demo-diverge")
+]
+
+
+def running_over_time(log: Sequence[dict[str, Any]]) -> list[tuple[float, int]]:
+    """When how many were at an engine."""
+    steps = sorted(
+        [(float(entry["started_at"]), 1) for entry in log]
+        + [(float(entry["ended_at"]), -1) for entry in log]
+    )
+    running, levels = 0, []
+    for moment, step in steps:
+        running += step
+        levels.append((moment, running))
+    return levels
+
+
+async def test_two_workers_six_models_two_slots_each_are_all_busy_and_never_three_at_an_engine(
+    world: World,
+) -> None:
+    other = await world.another_engine(parallel=8)
+    await world.worker(WORKER_SLOTS="2")
+    await world.worker(WORKER_SLOTS="2", OLLAMA_BASE_URL=other)
+
+    asked = [
+        await world.ask(f"{n} [demo tokens=10 tps=50]", model=SIX[n % 6], lane="ab"[n % 4 == 0])
+        for n in range(48)
+    ]
+    for completion_id in asked:
+        assert (await world.end_of(completion_id, within=40)).status == "completed"
+
+    logs = [await world.engine_log(), await world.engine_log(other)]
+    assert sum(map(len, logs)) == 48
+    for log in logs:
+        assert max(running for _, running in running_over_time(log)) == 2
+        assert len({entry["model"] for entry in log}) >= 4
+    everything = [entry for log in logs for entry in log]
+    last_start = max(float(entry["started_at"]) for entry in everything)
+    levels = running_over_time(everything)
+    first_full = next(moment for moment, running in levels if running == 4)
+    gaps = [
+        later - moment
+        for (moment, running), (later, _) in pairwise(levels)
+        if running < 4 and first_full <= moment and later <= last_start
+    ]
+    # Between the end of one and the start of the next a slot is on its way; it is never parked.
+    assert sorted(gaps)[len(gaps) // 2] < 0.1
+    assert sum(gaps) < (last_start - first_full) / 2
+    assert max(gaps) < 1
+
+
+async def test_fifty_jobs_of_one_user_do_not_starve_the_one_of_another(world: World) -> None:
+    await world.gate(closed=True)
+    await world.worker(WORKER_SLOTS="2")
+    # As gateways sort them: two unfinished ones in lane a, the others in lane b.
+    many = [
+        await world.ask(f"many {n} [demo tokens=2 tps=0]", lane="a" if n < 2 else "b")
+        for n in range(50)
+    ]
+
+    async def both_busy() -> bool:
+        return len(await world.engine_log()) == 2
+
+    await eventually(both_busy)
+    one = await world.ask("one [demo tokens=2 tps=0]", lane="a")
+    await world.gate(closed=False)
+
+    async def ended_at(completion_id: CompletionId) -> float:
+        return (await world.end_of(completion_id, within=40)).completed_at.timestamp()
+
+    moment = await ended_at(one)
+    before = [other for other in many if await ended_at(other) < moment]
+    # The two that ran, and at most the one whose turn lane b had.
+    assert len(before) <= 4

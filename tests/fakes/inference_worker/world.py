@@ -101,6 +101,7 @@ class World:
         self._directory = directory
         self._engine: HttpServer | None = None
         self._engine_port = 0
+        self._more_engines: list[HttpServer] = []
         self._http = httpx.AsyncClient(trust_env=False)
         self._workers: list[WorkerProcess] = []
         self.frames: dict[CompletionId, list[Frame]] = defaultdict(list)
@@ -225,9 +226,15 @@ class World:
         )
         return [WorkerAnnouncement.from_bytes(entry.data) async for entry in replay if entry.data]
 
-    async def engine_log(self) -> list[dict[str, Any]]:
+    async def another_engine(self, *, parallel: int = 4) -> str:
+        """Start one more, for a worker of its own; gives its address."""
+        engine = HttpServer(build_handler(Defaults(40.0, 0.0), parallel, 512))
+        self._more_engines.append(engine)
+        return f"http://127.0.0.1:{await engine.start('127.0.0.1', 0)}"
+
+    async def engine_log(self, url: str | None = None) -> list[dict[str, Any]]:
         """What the engine has seen of chats, without what workers ask for themselves."""
-        reply = await self._http.get(f"http://127.0.0.1:{self._engine_port}/demo/log")
+        reply = await self._http.get(f"{url or f'http://127.0.0.1:{self._engine_port}'}/demo/log")
         log: list[dict[str, Any]] = reply.json()
         return [entry for entry in log if entry["options"].get("seed") != PROBE_SEED]
 
@@ -238,6 +245,8 @@ class World:
                 worker.kill()
         await self._http.aclose()
         self.stop_engine()
+        for engine in self._more_engines:
+            engine.stop()
 
 
 @asynccontextmanager
