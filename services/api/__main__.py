@@ -19,6 +19,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 _CLOSING: Final = 10
 """Seconds that answers which have been cut, and their background work, get to end."""
+_KEEP_ALIVE: Final = 75
+"""Seconds that an idle connection stays: longer than clients keep theirs (httpx 5 s, browsers and
+proxies a minute), or one closes under a request that is on its way."""
 
 
 def main() -> None:
@@ -39,6 +42,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_CLOSING,
+        timeout_keep_alive=_KEEP_ALIVE,
     )
     patience = settings.api.drain_timeout.total_seconds()
     server = GatewayServer(config, drain, patience=patience)

@@ -19,6 +19,7 @@ from services.api.queued import Queued
 from services.api.relay import Relay
 from services.api.running import Desk, Reader, Running
 from services.api.seating import Seat
+from services.api.vanishing import Vanishing
 from services.api.whole import WholeAnswer
 from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
@@ -147,6 +148,15 @@ class Completions:
             number,
             deadline,
             ticket=desk.line.join(command.model, lane, number) if delivery is not None else None,
+            vanishing=Vanishing(
+                command.completion_id,
+                mailbox,
+                broker=self._broker,
+                journal=desk.journal,
+                notes=desk.notes,
+                clock=desk.clock,
+                silence=self._patience.silence,
+            ),
             mailbox=mailbox,
             queue=desk.queue,
             terminals=desk.terminals,

@@ -42,6 +42,10 @@ class Broker(Protocol):
         """Whether it is connected and the inbox is proven."""
         ...
 
+    def connections(self) -> int:
+        """How often it has been connected: another number means that things may be missed."""
+        ...
+
     @property
     def max_payload(self) -> int:
         """The largest message in bytes, as the server says."""

@@ -12,10 +12,11 @@ from services.api.ports import Clock, Queue
 from services.api.queue_news import QueueNews
 from services.api.queue_watch import Ticket
 from services.api.terminals import Terminals
+from services.api.vanishing import Vanishing
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
-from shared.errors import BrokerUnavailable, Cancelled, DeadlineExceeded
+from shared.errors import BrokerUnavailable, Cancelled, DeadlineExceeded, WorkerLost
 
 _RETRY: Final = 1.0
 
@@ -30,6 +31,7 @@ class Queued:
         deadline: float,
         *,
         ticket: Ticket | None,
+        vanishing: Vanishing,
         mailbox: Mailbox,
         queue: Queue,
         terminals: Terminals,
@@ -44,6 +46,7 @@ class Queued:
             number: Its place in the queue.
             deadline: Monotonic time until which it may wait unheard.
             ticket: Where it hears how it stands, if somebody wants to know.
+            vanishing: Whether the broker has lost it.
             mailbox: Where a worker is heard.
             queue: Where it waits.
             terminals: Records its end, if it waits too long.
@@ -55,6 +58,7 @@ class Queued:
         self.number = number
         self._deadline = deadline
         self._ticket = ticket
+        self._vanishing = vanishing
         self._mailbox = mailbox
         self._queue = queue
         self._terminals = terminals
@@ -78,14 +82,22 @@ class Queued:
             self._ticket.leave()
 
     def due(self) -> float:
-        """When to call ``expire`` if nobody is heard until then."""
+        """When to call ``expire``."""
+        return min(self._waits_until, self._vanishing.due())
+
+    @property
+    def _waits_until(self) -> float:
         return math.inf if self._mailbox.heard else self._deadline
 
     async def expire(self) -> CompletionCompleted | None:
-        """The end of a request that has waited too long; ``None`` while it has not."""
+        """The end of a request that has waited too long or was lost; ``None`` while it was not."""
         if self._mailbox.heard:
             self.leave()
-        if self._clock.monotonic() < self.due():
+        if await self._vanishing.happened():
+            lost = WorkerLost("The message broker has lost this request; send it again.")
+            end = self._terminals.make(self._command, CompletionStatus.FAILED, lost)
+            return await self._terminals.record(end, self._command.reply_subject)
+        if self._clock.monotonic() < self._waits_until:
             return None
         try:
             withdrawn = await self._queue.withdraw(self.number, self._command.completion_id)

@@ -106,3 +106,20 @@ async def test_a_missing_broker_is_a_sentence_and_exit_code_1() -> None:
     assert code == 1
     assert f"No NATS server answers at {url}." in errors
     assert "Traceback" not in errors
+
+
+async def test_an_idle_connection_outlives_those_of_clients(nats_server: NatsServer) -> None:
+    process = await start(NATS_URL=nats_server.url, API_PORT="0")
+    port = await ready(process)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    request = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+    writer.write(request)
+    await asyncio.wait_for(reader.readuntil(b'"ok"}'), 5)
+    # httpx keeps an idle connection for five seconds, and so did uvicorn.
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 6)
+    writer.write(request)
+    await asyncio.wait_for(reader.readuntil(b'"ok"}'), 5)
+    writer.close()
+    process.terminate()
+    await asyncio.wait_for(process.communicate(), 20)

@@ -45,6 +45,10 @@ class NatsConnection:
         """Whether it is connected and the inbox is proven for this very connection."""
         return bool(self._client.is_connected) and self._proven_for == self._reconnects()
 
+    def connections(self) -> int:
+        """How often it has been connected, and its inbox proven since."""
+        return self._proven_for
+
     @property
     def max_payload(self) -> int:
         """The largest message in bytes, as the server says."""

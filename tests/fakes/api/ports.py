@@ -46,10 +46,14 @@ class SetClock:
 class FakeBroker:
     def __init__(self) -> None:
         self.connected = True
+        self.reconnects = 0
         self.max_payload = 8 * 2**20
 
     def ready(self) -> bool:
         return self.connected
+
+    def connections(self) -> int:
+        return self.reconnects
 
     async def ping(self) -> float:
         if not self.connected:
