@@ -64,7 +64,8 @@ async def test_completions_go_on_without_the_database_and_are_stored_later(
     assert drained <= 30
 
 
-@pytest.mark.parametrize("hung", [4.0, pytest.param(30.0, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("hung", [4.0, 30.0])
 async def test_a_database_that_hangs_does_not_hold_up_historys_event_loop(
     cluster: Cluster, report: Report, hung: float
 ) -> None:
@@ -121,6 +122,7 @@ async def redeliver_after(cluster: Cluster, seconds: float) -> None:
     )
 
 
+@pytest.mark.faults
 async def test_one_poisonous_event_among_a_hundred_is_buried_and_delays_nobody(
     cluster: Cluster, report: Report
 ) -> None:
@@ -153,6 +155,7 @@ async def test_one_poisonous_event_among_a_hundred_is_buried_and_delays_nobody(
     assert found == 1
 
 
+@pytest.mark.faults
 async def test_every_event_delivered_twice_more_changes_no_byte(
     cluster: Cluster, report: Report
 ) -> None:

@@ -82,7 +82,7 @@ async def test_an_answer_whose_gateway_and_client_are_gone_stops_and_is_billed(
     assert took <= 16
 
 
-@pytest.mark.parametrize("point", ["accepted", "queued"])
+@pytest.mark.parametrize("point", ["accepted", pytest.param("queued", marks=pytest.mark.faults)])
 async def test_a_gateway_killed_in_the_middle_of_admission_leaves_one_end(
     cluster: Cluster, report: Report, point: str
 ) -> None:
@@ -107,7 +107,7 @@ async def test_a_gateway_killed_in_the_middle_of_admission_leaves_one_end(
     assert len(await journal(cluster)) == (0 if point == "accepted" else 1)
 
 
-@pytest.mark.parametrize("grace", [0.0, 2.0])
+@pytest.mark.parametrize("grace", [0.0, pytest.param(2.0, marks=pytest.mark.faults)])
 async def test_a_client_that_leaves_stops_the_engine(
     cluster: Cluster, report: Report, grace: float
 ) -> None:
@@ -137,7 +137,8 @@ async def test_a_client_that_leaves_stops_the_engine(
     assert took <= grace + 1
 
 
-@pytest.mark.parametrize("gone", [3.0, pytest.param(15.0, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("gone", [3.0, 15.0])
 async def test_a_gateway_that_is_cut_off_from_the_broker_repairs_its_streams(
     cluster: Cluster, report: Report, gone: float
 ) -> None:

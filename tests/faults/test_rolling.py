@@ -104,6 +104,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(
     assert begun == len(load.readers)
 
 
+@pytest.mark.faults
 async def test_a_gateway_whose_clock_is_wrong_keeps_the_order_of_a_session(
     cluster: Cluster, report: Report
 ) -> None:

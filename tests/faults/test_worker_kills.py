@@ -3,6 +3,8 @@
 Seen red: see docs/reliability.md, for each row what was switched off.
 """
 
+from pathlib import Path
+
 import pytest
 
 from tests.faults.books import balanced, journal
@@ -26,7 +28,15 @@ async def asked(cluster: Cluster, times: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "seed"), [("token:0", None), ("token:1", None), ("token:15", None), ("token:29", 7)]
+    ("point", "seed"),
+    [
+        ("token:0", None),
+        pytest.param("token:1", None, marks=pytest.mark.faults),
+        ("token:15", None),
+        pytest.param("token:15", 7, marks=pytest.mark.faults),
+        pytest.param("token:29", 7, marks=pytest.mark.faults),
+        pytest.param("token:29", None, marks=pytest.mark.faults),
+    ],
 )
 async def test_a_stream_goes_on_when_its_worker_is_killed_at_a_token(
     cluster: Cluster, report: Report, point: str, seed: int | None
@@ -52,8 +62,35 @@ async def test_a_stream_goes_on_when_its_worker_is_killed_at_a_token(
     row = "1" if point == "token:0" else "2"
     gap = reader.first_content if row == "1" else reader.longest_gap
     what = "first token after" if row == "1" else "gap"
-    report(row, f"worker killed at {point} of 30", f"{what} {gap:.1f} s, text whole", "<= 3 s")
+    how = "" if seed is None else ", with a seed"
+    report(row, f"worker killed at {point} of 30{how}", f"{what} {gap:.1f} s, text whole", "<= 3 s")
     assert gap <= ACK_WAIT + 1
+
+
+@pytest.mark.faults
+async def test_with_the_default_ack_wait_a_stream_goes_on_within_eleven_seconds(
+    tmp_path: Path, report: Report
+) -> None:
+    text = "Go on by default [demo tokens=30 tps=10]"
+    async with Cluster(tmp_path, ack_wait="10s") as cluster:
+        victim = await cluster.worker("token:15")
+        await cluster.gate(closed=True)
+        async with cluster.ask(text) as reader:
+            await asked(cluster)
+            await cluster.worker()
+            await cluster.gate(closed=False)
+            transcript = await reader.ended()
+        assert not victim.alive
+        end = (await balanced(cluster)).end_of(reader.completion_id)
+
+    assert transcript.oddities == []
+    assert transcript.whole
+    assert transcript.text in answers(text)
+    assert (end.status, end.attempts) == ("completed", 2)
+    gap = reader.longest_gap
+    measured = f"gap {gap:.1f} s, text whole"
+    report("2", "worker killed at token:15 of 30, default ack wait (10 s)", measured, "<= 11 s")
+    assert gap <= 11
 
 
 @pytest.mark.parametrize(
@@ -84,7 +121,10 @@ async def test_a_worker_killed_around_the_end_leaves_one_end_and_no_second_gener
 
 # A frozen worker with a free slot still holds a pull: the broker may give it the request once more,
 # which costs a second ack wait. A second more goes by until it counts as deaf.
-@pytest.mark.parametrize(("slots", "limit"), [("1", ACK_WAIT + 2), ("4", 2 * ACK_WAIT + 3)])
+@pytest.mark.parametrize(
+    ("slots", "limit"),
+    [("1", ACK_WAIT + 2), pytest.param("4", 2 * ACK_WAIT + 3, marks=pytest.mark.faults)],
+)
 async def test_a_worker_that_stood_still_says_nothing_into_its_successors_answer(
     cluster: Cluster, report: Report, slots: str, limit: float
 ) -> None:
