@@ -122,6 +122,8 @@ class Relay:
         now = self._clock.monotonic()
         if self._late and now >= self._retry_at:
             await self._repair(data, now)
+            if self._complete:
+                return  # It has all of it: what the mailbox holds was given already.
         if self._late:
             # What the mailbox holds follows what the log holds: it must wait for that.
             return
