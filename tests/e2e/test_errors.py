@@ -25,6 +25,9 @@ class Bad(NamedTuple):
     param: str | None = None
 
 
+NONSENSE = {"name": "n", "schema": {"type": "object", "properties": {"a": {"type": "nonsense"}}}}
+
+
 def with_text(text: str) -> dict[str, Any]:
     return {"model": "demo", "messages": [{"role": "user", "content": text}]}
 
@@ -63,6 +66,14 @@ TABLE = [
         {**with_text("word " * 2000), "model": "demo-small"},
         400,
         "context_length_exceeded",
+        "messages",
+    ),
+    Bad(
+        "a schema of which the engine can make nothing",
+        good(response_format={"type": "json_schema", "json_schema": NONSENSE}),
+        400,
+        "invalid_request",
+        "response_format",
     ),
     Bad("NUL in text", with_text("a\x00b"), 400, "invalid_request"),
     Bad("NUL in the model", good(model="de\x00mo"), 400, "invalid_request", "model"),
