@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,8 @@ class Soak(BaseSettings):
     seed: int = 1
 
 
-async def kill_something(cluster: Cluster, dice: random.Random) -> str:
-    """Kill -9 of any process, and start it again as it was, a second later."""
-    names = ["nats", "mongo", *(process.name for process in cluster.processes)]
-    name = dice.choice(names)
+async def kill(cluster: Cluster, name: str) -> str:
+    """Kill -9, and start it again as it was, a second later."""
     if name == "nats":
         cluster.nats.kill()
         await asyncio.sleep(1)  # how long it is away
@@ -71,13 +70,14 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path, report: Re
         watch = MemoryWatch(cluster)
         watching = asyncio.create_task(watch.run())
         killed: list[str] = []
+        victims = in_turn(cluster, dice)
         begin = time.monotonic()
         stop = asyncio.Event()
         talking = asyncio.gather(*(person.run(stop) for person in people))
         while (left := soak.seconds - (time.monotonic() - begin)) > 0:
             await asyncio.wait({talking}, timeout=min(left, _BETWEEN_KILLS))
             if left > _BETWEEN_KILLS:
-                killed.append(await kill_something(cluster, dice))
+                killed.append(await kill(cluster, next(victims)))
         stop.set()
         await talking
         await end_tasks([watching])
@@ -113,6 +113,14 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path, report: Re
         if now > before.descriptors[name] + 8  # connections that are kept for the next request
     }
     assert more == {}
+
+
+def in_turn(cluster: Cluster, dice: random.Random) -> Iterator[str]:
+    """Everybody in a random order, again and again."""
+    while True:
+        names = ["nats", "mongo", *(process.name for process in cluster.processes)]
+        dice.shuffle(names)
+        yield from names
 
 
 async def talk(people: list[SoakClient], seconds: float, victim: Process) -> None:
