@@ -4,14 +4,17 @@ nats-py's ``update()`` and ``put()`` drop the TTL, so a renewed lease would live
 calls publish to the bucket's stream directly, as any KV client does (ADR-8, ADR-48).
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from shared.contracts.streams import bucket_stream
-from shared.messaging.jetstream import AlreadyPublished, JetStream
+from shared.messaging.jetstream import TTL, AlreadyPublished, JetStream, StoredMessage
 
 _OPERATION = "KV-Operation"
 _GONE = frozenset({"DEL", "PURGE"})
 _TRIES = 4
+_CLOCKS = timedelta(seconds=30)
+"""By how much this machine's clock may differ from the broker's."""
 
 
 class Entry(NamedTuple):
@@ -36,7 +39,7 @@ class Bucket:
     async def get(self, key: str) -> Entry | None:
         """The value, or ``None`` if the key is absent, deleted or expired."""
         message = await self._jetstream.last(self._stream, self.subject(key))
-        if message is None or is_gone(message.headers):
+        if message is None or _is_over(message):
             return None
         return Entry(message.data, message.sequence)
 
@@ -61,7 +64,7 @@ class Bucket:
                 # A deleted key keeps a marker, whose revision the new value must follow; it goes
                 # by itself, perhaps just now.
                 message = await self._jetstream.last(self._stream, subject)
-                if not tries_left or (message is not None and not is_gone(message.headers)):
+                if not tries_left or (message is not None and not _is_over(message)):
                     raise
                 expected = message.sequence if message is not None else 0
         raise AssertionError("the last try returns or raises")
@@ -91,6 +94,19 @@ class Bucket:
             ttl=1,
             headers={_OPERATION: "PURGE", "Nats-Rollup": "sub"},
         )
+
+
+def _is_over(message: StoredMessage) -> bool:
+    """Whether the key is gone, or has come back from the dead.
+
+    nats-server 2.15 with ``persist_mode: async``, killed with -9, brings keys back that had expired
+    and no longer knows their TTL: a lease would be held for ever.
+    """
+    if is_gone(message.headers):
+        return True
+    ttl = message.headers.get(TTL)
+    age = datetime.now(UTC) - message.time
+    return ttl is not None and age > timedelta(seconds=int(ttl)) + _CLOCKS
 
 
 def is_gone(headers: object) -> bool:

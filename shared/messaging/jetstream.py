@@ -16,7 +16,7 @@ from shared.errors import BrokerUnavailable
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 LIMIT_REACHED: Final = 10077
 NOT_FOUND: Final = frozenset({10014, 10037, 10043, 10057, 10059})
-_TTL: Final = "Nats-TTL"
+TTL: Final = "Nats-TTL"
 _NO_RESPONDERS: Final = "503"
 _PENDING: Final = "Nats-Num-Pending"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -99,7 +99,7 @@ class JetStream:
         if expected_last is not None:
             all_headers[EXPECTED_LAST] = str(expected_last)
         if ttl is not None:
-            all_headers[_TTL] = str(max(1, -int(-ttl // 1)))
+            all_headers[TTL] = str(max(1, -int(-ttl // 1)))
         reply = _object(await self._request(subject, payload, all_headers or None))
         if "seq" not in reply:
             message = f"what answers on {subject} is no stream"
