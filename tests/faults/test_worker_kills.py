@@ -3,6 +3,7 @@
 Seen red: see docs/reliability.md, for each row what was switched off.
 """
 
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ async def test_a_stream_goes_on_when_its_worker_is_killed_at_a_token(
         await cluster.worker()
         await cluster.gate(closed=False)
         await eventually(lambda: not victim.alive, within=10)
+        died = time.monotonic()
         transcript = await reader.ended()
 
     assert transcript.oddities == []
@@ -60,8 +62,9 @@ async def test_a_stream_goes_on_when_its_worker_is_killed_at_a_token(
     entries = await journal(cluster)
     assert [entry["outcome"] for entry in entries] == ["closed_by_client", "done"]
     row = "1" if point == "token:0" else "2"
-    gap = reader.first_content if row == "1" else reader.longest_gap
-    what = "first token after" if row == "1" else "gap"
+    first = reader.asked_at + reader.first_content - died
+    gap = first if row == "1" else reader.longest_gap
+    what = "first token after the kill:" if row == "1" else "gap"
     how = "" if seed is None else ", with a seed"
     report(row, f"worker killed at {point} of 30{how}", f"{what} {gap:.1f} s, text whole", "<= 3 s")
     assert gap <= ACK_WAIT + 1

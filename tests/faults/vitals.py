@@ -2,15 +2,18 @@
 
 import asyncio
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from shared.contracts import streams
+from shared.messaging.jetstream import StoredMessage
 from tests.faults.cluster import Cluster
 from tests.faults.process import Process
 from tests.support.waiting import eventually
 
 _TASKS = ("gateway", "worker", "history")
+_TTL_SLACK = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,33 @@ async def vitals(cluster: Cluster) -> Vitals:
     """Look once."""
     seen = (await cluster.http.get(f"{cluster.monitor}/subsz")).json()
     account = (await cluster.http.get(f"{cluster.monitor}/jsz")).json()
-    keys = {}
+    keys: Counter[str] = Counter()
     for bucket in (streams.TURNS, streams.IDEMPOTENCY, streams.LIMITS, streams.CATALOG):
-        info = await cluster.jetstream.api(f"STREAM.INFO.{streams.bucket_stream(bucket)}")
-        keys[bucket] = int(info["state"]["messages"])
+        stream = streams.bucket_stream(bucket)
+        async for stored in cluster.jetstream.replay(stream, f"$KV.{bucket}.>"):
+            kind = stored.subject.split(".")[2] if bucket == streams.CATALOG else "keys"
+            if not _outlived(stored):
+                keys[f"{bucket} {kind}"] += 1
     ours = [process for process in cluster.processes if process.alive]
     return Vitals(
         subscriptions=int(seen["num_subscriptions"]),
         consumers=int(account["consumers"]),
-        keys=keys,
+        keys=dict(keys),
         tasks={p.name: await _tasks(p) for p in ours if p.name.startswith(_TASKS)},
         descriptors={process.name: process.stats().num_fds() for process in ours},
     )
+
+
+def _outlived(stored: StoredMessage) -> bool:
+    """Whether its time to live is over.
+
+    nats-server 2.15, killed with -9, brings keys back that had expired, and then forgets their TTL:
+    it looks for it only behind the last state that it had saved. Readers of leases must not trust
+    the TTL alone.
+    """
+    ttl = stored.headers.get("Nats-TTL")
+    age = datetime.now(UTC) - stored.time
+    return ttl is not None and age > timedelta(seconds=int(ttl)) + _TTL_SLACK
 
 
 async def _tasks(process: Process) -> int:
