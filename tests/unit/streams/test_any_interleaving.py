@@ -61,6 +61,11 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.stream.deliver(0, keep=False)
         self.stream.read()
 
+    @precondition(lambda self: not self.lossless)
+    @rule()
+    def the_log_is_made_anew(self) -> None:
+        self.stream.broker.log.clear()
+
     @rule(who=st.integers(0, MOST_ATTEMPTS), delivers=st.booleans())
     def somebody_sends_everything_so_far(self, who: int, delivers: bool) -> None:
         writer = self.writing(who)
