@@ -124,7 +124,9 @@ class Completions:
         lane = subjects.LANES[0 if self._unfinished[order.user_id] < _FAST_LANE else 1]
         placed = seat.placed if seat is not None else None
         reply_subject = desk.mailboxes.reply_subject(order.completion_id)
-        command = draft_command(order, placed, reply_subject, self._patience)
+        command = draft_command(
+            order, placed, reply_subject, self._patience, whole=delivery is None
+        )
         accepted = draft_accepted(command, placed, lane, self._patience, order.resumable)
         payload = command.to_bytes()
         self._check_size(len(payload), len(accepted.to_bytes()))

@@ -143,6 +143,8 @@ class Completions:
             return
         if await self._around.ledger.cancelled(run.completion_id):
             stop.set(StopReason.CANCELLED)
+        if stop.reason is None:
+            claimed = await self._generation.starting_point(run, claimed)
         answer = attempt.listener.answer = self._begin(run, claimed)
         outcome = await self._work(attempt, claimed, answer)
         if isinstance(outcome, HandedOn):

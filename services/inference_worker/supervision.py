@@ -96,6 +96,6 @@ def _stopped(reason: StopReason | None, run: RunCompletion, answer: Answer) -> O
         return failed(DeadlineExceeded("the answer took longer than it may"))
     if reason is StopReason.YIELDED:
         return HandedOn(None)
-    if answer.started and way_on(run, answer.said()) is Way.NONE:
+    if answer.started and not run.whole and way_on(run, answer.said()) is Way.NONE:
         return failed(ServerShutdown("the worker is shutting down"))
     return HandedOn(0.0, in_order=True)

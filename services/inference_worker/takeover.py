@@ -1,6 +1,6 @@
 """What has become of a completion that somebody else has worked on: pure, from its frames."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -32,6 +32,10 @@ class Claim:
 
     A worker that was stopped is none of them, nor one that the broker left in the takeover.
     """
+
+    def anew(self) -> "Claim":
+        """The same attempt at the whole answer: what was sent does not exist."""
+        return replace(self, said=Said(), digest=PartialDigest().value(), continued_at=())
 
     @property
     def last(self) -> bool:

@@ -1,6 +1,7 @@
 """An answer that broke off goes on, exactly, or ends honestly: with workers and with engines."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,36 @@ async def test_a_stop_string_that_began_before_the_break_ends_the_answer() -> No
     end = await world.run()
 
     assert (end.status, end.finish_reason, end.text) == ("completed", "stop", "Hel")
+
+
+JSON: dict[str, Any] = {"response_format": {"type": "json_object"}}
+
+
+@pytest.mark.parametrize(("changes", "able"), [(JSON, True), ({}, False)])
+async def test_an_answer_that_nobody_has_seen_is_made_anew_where_it_cannot_go_on(
+    changes: dict[str, Any], able: bool
+) -> None:
+    world = taken_over([words("Well"), stop()], run=request(whole=True, **changes), able=able)
+
+    end = await world.run()
+
+    assert (end.status, end.text, end.attempts, end.continued_at) == ("completed", "Well", 2, None)
+    (mark,) = world.broker.frames_of(FrameKind.FROM)
+    assert (mark.first, mark.body) == (0, PartialDigest().value())
+
+
+async def test_an_answer_that_nobody_has_seen_goes_on_where_it_can() -> None:
+    world = taken_over([words("lo"), stop()], run=request(whole=True))
+    assert (await world.run()).text == "Hello"
+
+
+async def test_an_engine_that_fails_in_what_nobody_has_seen_leaves_it_to_another_attempt() -> None:
+    world = OneWorker([words("{"), EngineError("cut")], run=request(whole=True, **JSON))
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log[-1] == "give_back"
+    assert world.broker.ends == {}
 
 
 async def test_the_third_attempt_is_the_last() -> None:
