@@ -131,20 +131,28 @@ class Completions:
             said, number = (answer.said(), answer.attempt) if answer else (Said(), 1)
             await self._end(attempt, failed(ChatError("the worker failed")), said, number)
 
-    async def _answer(self, attempt: _Attempt) -> None:
+    async def _take_on(self, attempt: _Attempt) -> Claim | None:
+        """Whether and from where this worker goes on; ``None`` where nothing is left to do."""
         job, run, stop = attempt.job, attempt.run, attempt.stop
         ended = await self._around.ledger.completed(run.completion_id)
         if ended is not None:
             await self._ending.tell(job, run.reply_subject, ended)
-            return
+            return None
         lapsed = attempt.heartbeat.lapsed or stop.reason is StopReason.YIELDED
         claimed = await claim(self._around.ledger, job, run, lapsed=lapsed)
         if claimed is None or stop.reason is StopReason.YIELDED:
-            return
+            return None
         if await self._around.ledger.cancelled(run.completion_id):
             stop.set(StopReason.CANCELLED)
         if stop.reason is None:
             claimed = await self._generation.starting_point(run, claimed)
+        return claimed
+
+    async def _answer(self, attempt: _Attempt) -> None:
+        job, run = attempt.job, attempt.run
+        claimed = await self._take_on(attempt)
+        if claimed is None:
+            return
         answer = attempt.listener.answer = self._begin(run, claimed)
         outcome = await self._work(attempt, claimed, answer)
         if isinstance(outcome, HandedOn):
