@@ -35,7 +35,7 @@ async def claim(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
         BrokerUnavailable: the broker is away.
     """
     if job.deliveries > 1:
-        return await _take_over(ledger, run)
+        return await _take_over(ledger, job, run)
     if await later_attempt(ledger, run.completion_id, 0):
         # Begun elsewhere, though this is the first delivery: the queue was made anew, or the
         # request lay in the socket while this process stood still. Who has begun it keeps it
@@ -45,14 +45,16 @@ async def claim(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
     return _FIRST
 
 
-async def _take_over(ledger: Ledger, run: RunCompletion) -> Claim:
+async def _take_over(ledger: Ledger, job: Job, run: RunCompletion) -> Claim:
     past, last = Past(), 0
     async for sequence, frame in ledger.frames(run.completion_id, 0):
         past.add(frame)
         last = sequence
     if not last:
-        # Given back unseen by a worker without a free slot: no attempt was made yet.
-        return _FIRST
+        # Given back unseen by a worker without a free slot; or begun, and the broker has lost what
+        # was sent of it, or has yet to get it from a worker that stands still. Readers must be able
+        # to tell: no other worker has had this number.
+        return Claim(job.deliveries)
     mark = Frame(FrameKind.TAKEOVER, past.attempt + 1, past.next_index, 0, past.tokens, 0, 0, b"")
     marked = await ledger.take_over(run.reply_subject, mark)
     # What the predecessor got through before the mark counts; what it sends later does not.

@@ -310,12 +310,13 @@ async def test_a_broker_that_is_away_at_the_end_is_waited_for() -> None:
     assert world.last_steps == IN_ORDER
 
 
-async def test_a_request_that_was_given_back_unseen_runs_as_the_first_attempt() -> None:
-    world = OneWorker([words("Hi"), stop()], deliveries=3)
+async def test_a_request_of_which_nothing_is_kept_runs_under_a_number_of_its_own() -> None:
+    world = OneWorker([words("Hi"), stop()], deliveries=5)
 
     end = await world.run()
 
-    assert end.attempts == 1
+    assert (end.status, end.text, end.attempts) == ("completed", "Hi", 5)
+    assert {frame.attempt for frame in world.broker.sent} == {5}
     assert "TAKEOVER" not in world.broker.log
 
 

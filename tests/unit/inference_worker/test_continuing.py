@@ -36,6 +36,10 @@ def taken_over(
     return OneWorker(*scripts, broker=broker, run=run, deliveries=2)
 
 
+def beat(attempt: int, body: bytes = b"") -> Frame:
+    return Frame(FrameKind.HEARTBEAT, attempt, 0, 0, 0, 0, 0, body)
+
+
 def answer_of(world: OneWorker) -> str:
     return world.broker.end.text
 
@@ -177,9 +181,11 @@ async def test_a_stop_string_that_began_before_the_break_ends_the_answer() -> No
 
 async def test_the_third_attempt_is_the_last() -> None:
     third = taken_over([words("lo"), stop()], attempt=2)
+    third.broker.stored.insert(0, (1, beat(1)))
     assert (await third.run()).attempts == 3
 
     fourth = taken_over(attempt=3)
+    fourth.broker.stored[:0] = [(1, beat(1)), (2, beat(2))]
     end = await fourth.run()
     assert end.error is not None
     assert (end.status, end.error.code, end.text) == ("failed", "worker_lost", "Hel")
@@ -189,8 +195,7 @@ async def test_the_third_attempt_is_the_last() -> None:
 async def test_workers_that_stopped_in_order_are_no_failed_attempts() -> None:
     world = taken_over([words("lo"), stop()], attempt=3)
     for attempt in (1, 2):
-        mark = Frame(FrameKind.HEARTBEAT, attempt, 0, 0, 0, 0, 0, HANDED_OVER)
-        world.broker.stored.insert(attempt - 1, (attempt, mark))
+        world.broker.stored.insert(attempt - 1, (attempt, beat(attempt, HANDED_OVER)))
 
     end = await world.run()
 
@@ -268,6 +273,7 @@ async def test_an_engine_that_fails_again_leaves_it_to_another_worker() -> None:
 async def test_an_engine_that_fails_in_the_last_attempt_ends_it_with_its_own_error() -> None:
     cut: list[Step] = [EngineError("the engine broke off")]
     world = taken_over(cut, cut, attempt=2)
+    world.broker.stored.insert(0, (1, beat(1)))
 
     end = await world.run()
 
