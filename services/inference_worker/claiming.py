@@ -28,13 +28,25 @@ async def call_off_predecessor(control: Control, job: Job, run: RunCompletion) -
         await control.call_off(run.completion_id)
 
 
-async def claim(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
+async def claim(
+    ledger: Ledger, job: Job, run: RunCompletion, *, lapsed: bool = False
+) -> Claim | None:
     """Take the request on; ``None`` if another worker has begun it and keeps it.
+
+    Args:
+        ledger: What was sent before.
+        job: The request as it was delivered.
+        run: What it says.
+        lapsed: Another worker may have been given it meanwhile, or says that it was.
 
     Raises:
         BrokerUnavailable: the broker is away.
     """
     if job.deliveries > 1:
+        if lapsed:
+            # A mark of ours would take it from that one. If there is none, it comes again.
+            log.warning("request_left_to_others")
+            return None
         return await _take_over(ledger, job, run)
     if await later_attempt(ledger, run.completion_id, 0):
         # Begun elsewhere, though this is the first delivery: the queue was made anew, or the
@@ -63,3 +75,16 @@ async def _take_over(ledger: Ledger, job: Job, run: RunCompletion) -> Claim:
     claimed = past.claim()
     log.info("completion_taken_over", attempt=claimed.attempt, events=past.next_index)
     return claimed
+
+
+async def hand_on(
+    ledger: Ledger, job: Job, run: RunCompletion, attempt: int, *, lapsed: bool, delay: float
+) -> None:
+    """Give it back, unless another worker has it: the broker would take it from that one.
+
+    Raises:
+        BrokerUnavailable: the broker is away.
+    """
+    if lapsed and await later_attempt(ledger, run.completion_id, attempt):
+        return
+    await job.give_back(delay=delay)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from services.inference_worker.answer import Answer
-from services.inference_worker.claiming import call_off_predecessor, claim
+from services.inference_worker.claiming import call_off_predecessor, claim, hand_on
 from services.inference_worker.ending import Ending
 from services.inference_worker.generation import Generation
 from services.inference_worker.heartbeat import Heartbeat
@@ -116,7 +116,8 @@ class Completions:
         except BrokerUnavailable as error:
             # Nothing of it was done yet: the ends themselves wait for the broker.
             log.warning("request_released", error=error.message)
-            await job.give_back(delay=_RELEASE_DELAY)
+            if not heartbeat.lapsed:
+                await job.give_back(delay=_RELEASE_DELAY)
 
     async def _guarded(self, attempt: _Attempt) -> None:
         """A mistake of ours must end the completion: else it would come back for ever."""
@@ -136,7 +137,8 @@ class Completions:
         if ended is not None:
             await self._ending.tell(job, run.reply_subject, ended)
             return
-        claimed = await claim(self._around.ledger, job, run)
+        lapsed = attempt.heartbeat.lapsed or stop.reason is StopReason.YIELDED
+        claimed = await claim(self._around.ledger, job, run, lapsed=lapsed)
         if claimed is None or stop.reason is StopReason.YIELDED:
             return
         if await self._around.ledger.cancelled(run.completion_id):
@@ -148,7 +150,15 @@ class Completions:
             if outcome.in_order:
                 await answer.hand_over()
             if outcome.delay is not None:
-                await job.give_back(delay=outcome.delay)
+                lapsed = attempt.heartbeat.lapsed
+                await hand_on(
+                    self._around.ledger,
+                    job,
+                    run,
+                    answer.attempt,
+                    lapsed=lapsed,
+                    delay=outcome.delay,
+                )
             return
         if outcome.error is not None and outcome.error.code == ModelNotFound.code:
             self._on_model_missing()

@@ -25,7 +25,7 @@ from shared.errors import (
 from tests.fakes.inference_worker.broker import FakeBroker
 from tests.fakes.inference_worker.one_worker import OneWorker
 from tests.fakes.inference_worker.requests import ID, NOON, request
-from tests.fakes.inference_worker.scripted_engine import stop, words
+from tests.fakes.inference_worker.scripted_engine import Step, stop, words
 from tests.support.waiting import eventually
 
 IN_ORDER = ["completed", "END", "ack"]
@@ -384,6 +384,37 @@ async def test_a_worker_that_nobody_answered_for_an_ack_wait_looks_before_it_end
     await running
 
     assert world.last_steps == []
+
+
+async def test_a_successor_that_stood_still_before_its_mark_marks_nothing() -> None:
+    world = OneWorker(deliveries=2, pulled=11, ack_wait=10)
+    world.broker.stored = [(4, TAKEOVER), (5, Frame(FrameKind.HEARTBEAT, 2, 0, 0, 0, 0, 0, b""))]
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log == ["call_off"]
+    assert world.engine.asked == []
+
+
+async def test_a_successor_that_is_called_off_before_its_mark_marks_nothing() -> None:
+    world = OneWorker(deliveries=2)
+    world.broker.stored = [(4, TAKEOVER), (5, Frame(FrameKind.HEARTBEAT, 2, 0, 0, 0, 0, 0, b""))]
+    world.stop.set(StopReason.YIELDED)
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log == ["call_off"]
+
+
+async def test_a_worker_that_stood_still_takes_nothing_from_its_successor() -> None:
+    cut: list[Step] = [EngineError("cut")]
+    run = request(sampling={"seed": 1})
+    world = OneWorker([words("Hel"), *cut], cut, run=run, pulled=11, ack_wait=10)
+    world.broker.on_send = lambda _: world.broker.stored.append((5, TAKEOVER))
+
+    await world.completions.run(world.job, world.stop)
+
+    assert "give_back" not in world.broker.log
 
 
 async def test_a_worker_that_stood_still_ends_what_nobody_has_taken_over() -> None:
