@@ -159,6 +159,7 @@ class Completions:
             ),
             mailbox=mailbox,
             queue=desk.queue,
+            notes=desk.notes,
             terminals=desk.terminals,
             cancelling=desk.cancelling,
             background=desk.background,
