@@ -142,5 +142,5 @@ async def test_two_graces_of_one_completion_do_not_trip_over_each_other() -> Non
     second = asyncio.create_task(bench.lingering.wait(ID, other, overall))
     outcomes = await asyncio.wait_for(asyncio.gather(first, second), 5)
 
-    assert outcomes == [Outcome(None, forsaken=True)] * 2
+    assert list(outcomes) == [Outcome(None, forsaken=True)] * 2
     assert not bench.watching.in_grace(ID)
