@@ -242,7 +242,7 @@ class Relay:
         if whole is None:
             if self._end is not None:
                 self._retry_at = self._clock.monotonic() + _RETRY_END
-            elif self._sequencer.in_gap:
+            elif self._sequencer.in_gap and self._delivery.bridgeable:
                 self._resend(self._sequencer.next_index - 1)
             return
         if self._owes(whole):
