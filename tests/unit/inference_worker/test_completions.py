@@ -1,6 +1,7 @@
 """The life of a request: every path has exactly one end, in the order that loses nothing."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
 
@@ -384,6 +385,32 @@ async def test_a_worker_that_nobody_answered_for_an_ack_wait_looks_before_it_end
     await running
 
     assert world.last_steps == []
+
+
+class LongLog(FakeBroker):
+    """Takes longer than a beat to say what was sent."""
+
+    async def frames(
+        self, completion_id: CompletionId, after: int, up_to: int | None = None
+    ) -> AsyncGenerator[tuple[int, Frame]]:
+        """See ``Ledger``."""
+        async for entry in super().frames(completion_id, after, up_to):
+            await asyncio.sleep(0.02)
+            yield entry
+
+
+async def test_a_worker_that_stood_still_in_a_long_answer_finds_its_successor_in_the_end() -> None:
+    world = OneWorker([words("Mine"), asyncio.Event()], pulled=1, ack_wait=0.4, broker=LongLog())
+    beat = Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b"")
+    sent = [(number, beat) for number in range(1, 20)]
+    world.broker.on_send = lambda _: world.broker.stored.__setitem__(
+        slice(None), [*sent, (20, TAKEOVER)]
+    )
+
+    await asyncio.wait_for(world.completions.run(world.job, world.stop), 5)
+
+    assert world.stop.reason is StopReason.YIELDED
+    assert "in_progress" not in world.broker.log
 
 
 async def test_a_successor_that_stood_still_before_its_mark_marks_nothing() -> None:
