@@ -175,3 +175,23 @@ def test_a_log_that_was_lost_with_its_worker_makes_no_splice() -> None:
     stream.read_to_the_end()
 
     assert (stream.got, stream.lost) == ("one two ", True)
+
+
+def test_a_log_that_has_lost_a_takeover_brings_back_no_zombies_words() -> None:
+    stream = LossyStream()
+    stream.take_over()
+    while stream.broker.under_way:
+        stream.deliver(0, keep=False)
+    stream.read()
+    stream.broker.log.clear()
+
+    stream.writers[0].say(["zombie "])
+    stream.relay.alarm()
+    stream.read()
+    stream.writers[1].say(["EINS ", "ZWEI "])
+    stream.writers[1].end()
+    while stream.broker.under_way:
+        stream.deliver(0, keep=False)
+    stream.read_to_the_end()
+
+    assert (stream.got, stream.lost) == ("EINS ZWEI ", False)
