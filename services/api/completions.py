@@ -141,7 +141,7 @@ class Completions:
         try:
             number = await self._publish(command, accepted, payload, lane)
         except BaseException:
-            desk.mailboxes.remove(command.completion_id)
+            desk.mailboxes.remove(command.completion_id, mailbox)
             self._leave(order.user_id)
             raise
         deadline = desk.clock.monotonic() + self._patience.waiting
@@ -197,6 +197,9 @@ class Completions:
             end = terminals.make(command, CompletionStatus.REJECTED, error)
             record = terminals.record_patiently(end, command.reply_subject)
             self._desk.background.spawn(record, "record-rejected")
+            # Should it be queued all the same, no engine is to work on it.
+            mark = self._desk.cancelling.mark(command.completion_id)
+            self._desk.background.spawn(mark, "mark-rejected")
             raise
         await self._desk.notes.note(command.completion_id, number)
         return number

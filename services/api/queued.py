@@ -130,7 +130,12 @@ class Queued:
     async def cancel(self) -> CompletionCompleted | None:
         """Cancel it wherever it is: gives its end if it was taken out of the queue."""
         # What a worker has begun to say is kept with the end, which its successor writes then.
-        number = None if self._mailbox.heard else self.number
+        try:
+            begun = self._mailbox.heard or await self._begun()
+        except BrokerUnavailable:
+            # The tombstone ends it as soon as a worker has it.
+            begun = True
+        number = None if begun else self.number
         outcome = await self._cancelling.cancel(self._command.completion_id, number)
         if outcome is not Outcome.WITHDRAWN:
             return None

@@ -213,7 +213,7 @@ class Running:
         return whole or end
 
     def _clear(self) -> None:
-        self._desk.mailboxes.remove(self.command.completion_id)
+        self._desk.mailboxes.remove(self.command.completion_id, self._mailbox)
         self._mailbox.close()
         self._on_end()
 

@@ -1,5 +1,6 @@
 """Whose a pulled request is: ended already, begun elsewhere, or this worker's to go on with."""
 
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -72,7 +73,7 @@ async def _take_over(ledger: Ledger, job: Job, run: RunCompletion) -> Claim:
     # What the predecessor got through before the mark counts; what it sends later does not.
     async for _, frame in ledger.frames(run.completion_id, last, marked - 1):
         past.add(frame)
-    claimed = past.claim()
+    claimed = replace(past.claim(), spent=await ledger.spent(run.reply_subject))
     log.info("completion_taken_over", attempt=claimed.attempt, events=past.next_index)
     return claimed
 

@@ -173,7 +173,13 @@ class Completions:
         # From this frame on, readers and successors know that an engine is asked.
         await answer.heartbeat()
         return await supervise(
-            self._generation, run, answer, stop, pulled_at=job.pulled_at, last=claimed.last
+            self._generation,
+            run,
+            answer,
+            stop,
+            # The deadline is one for all attempts: gateways and the sweeper count on that.
+            begun_at=job.pulled_at - claimed.spent,
+            last=claimed.last,
         )
 
     def _begin(self, run: RunCompletion, claimed: Claim) -> Answer:

@@ -27,6 +27,8 @@ class Claim:
     """The ``PartialDigest`` of that, where it is known."""
     continued_at: tuple[int, ...] = ()
     """Where earlier attempts went on."""
+    spent: float = 0.0
+    """Seconds that earlier attempts have had of the generating deadline."""
     failed: int = 0
     """How many of the earlier attempts asked an engine and did not end in order.
 
@@ -104,7 +106,7 @@ class Past:
             self.partial(),
             self._digest.value(),
             tuple(places),
-            len(self._at_engine - self._handed_over),
+            failed=len(self._at_engine - self._handed_over),
         )
 
     def partial(self) -> Said:

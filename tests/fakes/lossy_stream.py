@@ -53,6 +53,7 @@ class LossyBroker:
     log: list[tuple[int, Frame]] = field(default_factory=list)
     under_way: list[Frame] = field(default_factory=list)
     room: int = 10_000
+    seconds_spent: float = 0.0
     _sequence: int = 0
 
     async def send(self, subject: str, frame: Frame) -> None:
@@ -100,6 +101,10 @@ class LossyBroker:
     async def cancelled(self, completion_id: CompletionId) -> bool:
         """See ``Ledger``."""
         return False
+
+    async def spent(self, subject: str) -> float:
+        """See ``Ledger``."""
+        return self.seconds_spent
 
     async def bury(self, data: bytes, reason: str) -> None:
         """See ``Ledger``."""

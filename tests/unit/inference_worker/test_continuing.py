@@ -1,6 +1,7 @@
 """An answer that broke off goes on, exactly, or ends honestly: with workers and with engines."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -255,6 +256,17 @@ async def test_a_worker_that_wakes_up_and_has_a_successor_stops_without_a_sign_o
     assert world.stop.reason is StopReason.YIELDED
     assert world.broker.ends == {}
     assert not {"in_progress", "give_back", "ack"} & set(world.broker.log)
+
+
+async def test_all_attempts_together_have_one_deadline() -> None:
+    run = request(generating_deadline=timedelta(seconds=60))
+    world = taken_over([words("lo"), asyncio.Event()], run=run)
+    world.broker.seconds_spent = 59.95
+
+    end = await world.run()
+
+    assert end.error is not None
+    assert (end.status, end.error.code, end.text) == ("failed", "deadline_exceeded", "Hello")
 
 
 async def test_a_tombstone_found_by_a_successor_ends_it_with_what_was_sent() -> None:
