@@ -47,15 +47,28 @@ async def find_engines(
 
 
 def demo_engine(
-    port: int, *, env: Mapping[str, str], ready_timeout: timedelta, grace: timedelta
+    port: int,
+    *,
+    parallel: int,
+    env: Mapping[str, str],
+    ready_timeout: timedelta,
+    grace: timedelta,
 ) -> ChildSpec:
-    """The spec of the demo engine, which speaks Ollama's HTTP API without a model."""
+    """The spec of the demo engine, which speaks Ollama's HTTP API without a model.
+
+    Args:
+        port: Where it listens.
+        parallel: How many answers it makes at once: the slots of all workers together.
+        env: Its environment.
+        ready_timeout: How long its start may take.
+        grace: How long its end may take.
+    """
     url = f"http://{LOOPBACK}:{port}"
     return ChildSpec(
         name="engine",
         argv=(
             *(sys.executable, "-P", "-m", "deploy.local.demo_engine"),
-            *("--host", LOOPBACK, "--port", str(port)),
+            *("--host", LOOPBACK, "--port", str(port), "--parallel", str(parallel)),
         ),
         env=env,
         url=url,

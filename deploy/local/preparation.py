@@ -122,6 +122,7 @@ class Preparation:
                 )
         demo = demo_engine(
             addresses.choose("engine"),
+            parallel=self.options.workers * self.settings.worker_slots,
             env=self._base(),
             ready_timeout=self.settings.ready_timeout,
             grace=self.settings.stop_grace,

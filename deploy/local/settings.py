@@ -102,6 +102,14 @@ class LauncherSettings(BaseModel):
         alias="INFERENCE_SERVICE_API_KEY",
         description="Bearer token for the engine, where something in front of it asks for one.",
     )
+    worker_slots: int = Field(
+        default=4,
+        ge=1,
+        alias="WORKER_SLOTS",
+        description="Requests at once, over all models. The slots of all workers of an engine "
+        "together are its OLLAMA_NUM_PARALLEL: more would wait in its own queue, unseen by "
+        "everybody.",
+    )
     ready_timeout: Period = Field(
         default=timedelta(seconds=20),
         alias="PARLEY_READY_TIMEOUT",

@@ -165,6 +165,8 @@ class Supervisor:
                     f"{spec.name} {problem}; that was death {policy.limit} within "
                     f"{policy.window:g} s, so everything stops."
                 )
+                # Said now: stopping everything may take as long as running answers may.
+                self._say(sentence)
                 raise GaveUp(
                     sentence,
                     details=process.tail,

@@ -13,7 +13,7 @@ from services.api.ports import AlreadyAccepted, Journal
 from services.api.queue_news import QueueNews
 from services.api.steps import Missing, Step
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
-from shared.errors import BrokerUnavailable, ChatError
+from shared.errors import BrokerUnavailable, ChatError, SessionBusy
 
 
 class Reading(Protocol):
@@ -127,16 +127,22 @@ class Keyed:
             except BrokerUnavailable:
                 # It may run all the same: who comes again with the key will see.
                 raise
-            except ChatError:
+            except ChatError as error:
+                # A session that this very completion keeps busy: somebody else has begun it.
+                if isinstance(error, SessionBusy) and (begun := await self._begun()) is not None:
+                    return await self._follow(begun, delivery)
                 await self._idempotency.release(claim)
                 raise
         if claim.end is not None and delivery is None:
             return Ended(claim.end)
         return await self._follow(await self._accepted(), delivery)
 
+    async def _begun(self) -> CompletionAccepted | None:
+        return await self._journal.accepted(self._claim.completion_id)
+
     async def _accepted(self) -> CompletionAccepted:
         claim = self._claim
-        accepted = claim.accepted or await self._journal.accepted(claim.completion_id)
+        accepted = claim.accepted or await self._begun()
         if accepted is not None:
             return accepted
         end = claim.end

@@ -124,7 +124,9 @@ class Completions:
         lane = subjects.LANES[0 if self._unfinished[order.user_id] < _FAST_LANE else 1]
         placed = seat.placed if seat is not None else None
         reply_subject = desk.mailboxes.reply_subject(order.completion_id)
-        command = draft_command(order, placed, reply_subject, self._patience)
+        command = draft_command(
+            order, placed, reply_subject, self._patience, whole=delivery is None
+        )
         accepted = draft_accepted(command, placed, lane, self._patience, order.resumable)
         payload = command.to_bytes()
         self._check_size(len(payload), len(accepted.to_bytes()))
@@ -139,7 +141,7 @@ class Completions:
         try:
             number = await self._publish(command, accepted, payload, lane)
         except BaseException:
-            desk.mailboxes.remove(command.completion_id)
+            desk.mailboxes.remove(command.completion_id, mailbox)
             self._leave(order.user_id)
             raise
         deadline = desk.clock.monotonic() + self._patience.waiting
@@ -159,6 +161,7 @@ class Completions:
             ),
             mailbox=mailbox,
             queue=desk.queue,
+            notes=desk.notes,
             terminals=desk.terminals,
             cancelling=desk.cancelling,
             background=desk.background,
@@ -194,6 +197,9 @@ class Completions:
             end = terminals.make(command, CompletionStatus.REJECTED, error)
             record = terminals.record_patiently(end, command.reply_subject)
             self._desk.background.spawn(record, "record-rejected")
+            # Should it be queued all the same, no engine is to work on it.
+            mark = self._desk.cancelling.mark(command.completion_id)
+            self._desk.background.spawn(mark, "mark-rejected")
             raise
         await self._desk.notes.note(command.completion_id, number)
         return number

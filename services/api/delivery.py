@@ -53,6 +53,11 @@ class Delivery:
         if given and frame.body and frame.body != given:
             raise lost()
 
+    @property
+    def bridgeable(self) -> bool:
+        """Whether a snapshot could bring it forward at all."""
+        return not self.tools_begun and not self.sequencer.unjoined(self.sequencer.attempt)
+
     def bridge(self, frame: Frame) -> bytes | None:
         """What a snapshot has and the reader lacks; ``None`` where that cannot be told."""
         snapshot = None if self.tools_begun else read_snapshot(frame.body)

@@ -14,7 +14,12 @@ _UNWATCHED: Final = timedelta(seconds=15)
 
 
 def draft_command(
-    order: Order, placed: PlacedTurn | None, reply_subject: str, patience: Patience
+    order: Order,
+    placed: PlacedTurn | None,
+    reply_subject: str,
+    patience: Patience,
+    *,
+    whole: bool,
 ) -> RunCompletion:
     """The request to a worker."""
     grace = timedelta(seconds=patience.grace if order.resumable else 0)
@@ -30,6 +35,7 @@ def draft_command(
         tools=list(order.tools),
         response_format=order.response_format,
         include_usage=order.include_usage,
+        whole=whole or None,
         place=placed.place if placed is not None else None,
         generating_deadline=timedelta(seconds=patience.generating),
         watch_timeout=_UNWATCHED + grace,

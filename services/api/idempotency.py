@@ -52,6 +52,8 @@ class Claim:
     held: HeldKey
     accepted: CompletionAccepted | None = None
     end: CompletionCompleted | None = None
+    taken_over: bool = False
+    """Somebody else had it before, who may be only slow."""
 
     @property
     def completion_id(self) -> CompletionId:
@@ -118,8 +120,10 @@ class Idempotency:
         """It was refused: the next one with this key runs anew.
 
         Not when the broker is away: what was published may count all the same, and the next one
-        finds out.
+        finds out. So may whoever had the key before: it may run this very completion in a moment.
         """
+        if claim.taken_over:
+            return
         try:
             await self._keys.release(claim.key, claim.held.revision)
         except BrokerUnavailable:
@@ -153,7 +157,7 @@ class Idempotency:
         if revision is None:
             return None
         log.warning("key_taken_over", completion_id=held.entry.completion_id)
-        return Claim(Standing.OURS, key, HeldKey(held.entry, revision))
+        return Claim(Standing.OURS, key, HeldKey(held.entry, revision), taken_over=True)
 
 
 def check_key(values: list[str]) -> str | None:

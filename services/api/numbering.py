@@ -12,6 +12,24 @@ _BLANK: Final = b"\n\n"
 FROM_THE_START: Final = -1
 
 
+RESUME_HEADER: Final = "X-Stream-Resume"
+_YES: Final = frozenset({"true", "1", "yes", "on"})
+_NO: Final = frozenset({"", "false", "0", "no", "off"})
+
+
+def wants_ids(value: str | None) -> bool:
+    """Whether ``X-Stream-Resume`` asks for a stream that can be resumed.
+
+    Raises:
+        InvalidRequest: it says neither yes nor no: who believes to be safe must not find out late.
+    """
+    said = (value or "").strip().lower()
+    if said not in _YES | _NO:
+        message = f"{RESUME_HEADER} must be true or false."
+        raise InvalidRequest(message, param=RESUME_HEADER)
+    return said in _YES
+
+
 class Numbering:
     """Puts ``id: <completion id>:<index>`` before each event after ``after``."""
 

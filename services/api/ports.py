@@ -215,8 +215,8 @@ class Mailboxes(Protocol):
         """Put its frames into ``mailbox``; call ``alarm`` when some may have been lost."""
         ...
 
-    def remove(self, completion_id: CompletionId) -> None:
-        """Drop its frames from now on; harmless twice."""
+    def remove(self, completion_id: CompletionId, mailbox: Mailbox) -> None:
+        """Drop its frames from now on; harmless twice, and where another mailbox gets them."""
         ...
 
 

@@ -40,14 +40,21 @@ class Pace:
         if self._seen and delivered < self._seen[-1][1]:
             # The queue was made anew.
             self._seen.clear()
-        self._seen.append((now, delivered))
-        while now - self._seen[0][0] > _WINDOW:
+        # A look that found nothing new is no measure of speed: whoever is served takes his time.
+        if not self._seen or delivered > self._seen[-1][1]:
+            self._seen.append((now, delivered))
+        while len(self._seen) > 1 and now - self._seen[0][0] > _WINDOW:
             self._seen.popleft()
 
     def per_second(self) -> float:
-        """Deliveries each second; 0 while none were seen."""
+        """Deliveries each second, up to the last one; 0 while none were seen."""
         (began, first), (ended, last) = self._seen[0], self._seen[-1]
         return (last - first) / (ended - began) if ended > began else 0.0
+
+    @property
+    def last(self) -> float:
+        """When a delivery was seen last, or when the first look was."""
+        return self._seen[-1][0]
 
 
 class Place:
@@ -78,7 +85,16 @@ def in_lane_b(position: int, waiting_in_a: int) -> int:
     return position + min(waiting_in_a, _TURNS * position)
 
 
-def news(position: int, per_second: float) -> QueueNews:
-    """What to tell who waits at ``position``."""
-    wait = math.ceil(1000 * position / per_second) if per_second > 0 else None
-    return QueueNews(position, wait)
+def news(position: int, per_second: float, since: float = 0.0) -> QueueNews:
+    """What to tell who waits at ``position``.
+
+    Args:
+        position: 1 is next.
+        per_second: How fast others were served.
+        since: Seconds since the last of them was: so much of the next one's time is over.
+    """
+    if per_second <= 0:
+        return QueueNews(position, None)
+    each = 1 / per_second
+    wait = max(position * each - since, (position - 1) * each)
+    return QueueNews(position, math.ceil(1000 * wait))

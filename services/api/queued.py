@@ -10,6 +10,7 @@ from services.api.cancelling import Cancelling
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, Queue
 from services.api.queue_news import QueueNews
+from services.api.queue_ports import QueueNotes
 from services.api.queue_watch import Ticket
 from services.api.terminals import Terminals
 from services.api.vanishing import Vanishing
@@ -34,6 +35,7 @@ class Queued:
         vanishing: Vanishing,
         mailbox: Mailbox,
         queue: Queue,
+        notes: QueueNotes,
         terminals: Terminals,
         cancelling: Cancelling,
         background: Background,
@@ -49,6 +51,7 @@ class Queued:
             vanishing: Whether the broker has lost it.
             mailbox: Where a worker is heard.
             queue: Where it waits.
+            notes: Whether anything was sent in answer to it.
             terminals: Records its end, if it waits too long.
             cancelling: Stops who has taken it unheard.
             background: For what nobody must wait for.
@@ -61,6 +64,7 @@ class Queued:
         self._vanishing = vanishing
         self._mailbox = mailbox
         self._queue = queue
+        self._notes = notes
         self._terminals = terminals
         self._cancelling = cancelling
         self._background = background
@@ -100,13 +104,15 @@ class Queued:
         if self._clock.monotonic() < self._waits_until:
             return None
         try:
-            withdrawn = await self._queue.withdraw(self.number, self._command.completion_id)
+            withdrawn = not await self._begun() and await self._queue.withdraw(
+                self.number, self._command.completion_id
+            )
         except BrokerUnavailable:
             self._deadline = self._clock.monotonic() + _RETRY
             return None
         self._deadline = math.inf
         if not withdrawn:
-            # A worker has just taken it: from here on its clock counts.
+            # A worker has taken it: from here on its clock counts.
             return None
         error = DeadlineExceeded("The request waited too long for a free worker.")
         end = self._terminals.make(self._command, CompletionStatus.EXPIRED, error)
@@ -116,10 +122,20 @@ class Queued:
         self._background.spawn(mark, "mark-expired")
         return end
 
+    async def _begun(self) -> bool:
+        # Unheard: it may have begun while this gateway had lost the broker.
+        waiting = await self._notes.find(self._command.completion_id)
+        return waiting is not None and waiting.begun
+
     async def cancel(self) -> CompletionCompleted | None:
         """Cancel it wherever it is: gives its end if it was taken out of the queue."""
         # What a worker has begun to say is kept with the end, which its successor writes then.
-        number = None if self._mailbox.heard else self.number
+        try:
+            begun = self._mailbox.heard or await self._begun()
+        except BrokerUnavailable:
+            # The tombstone ends it as soon as a worker has it.
+            begun = True
+        number = None if begun else self.number
         outcome = await self._cancelling.cancel(self._command.completion_id, number)
         if outcome is not Outcome.WITHDRAWN:
             return None

@@ -1,13 +1,11 @@
 """Relay the frames of one answer: bytes in order, gaps repaired, never passed.
 
-The common case is a loop over heads; everything else is repair. What a frame has lost comes from
-the log (``CHAT_CHUNKS``), else from a snapshot that the worker is asked for, else from the
-``completed`` event, which is the truth and holds the whole text.
+The common case is a loop over heads. The rest is repair: from the log (``CHAT_CHUNKS``), else by a
+snapshot that the worker is asked for, else from ``completed``, the truth with the whole text.
 """
 
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -25,9 +23,7 @@ from shared.errors import BrokerUnavailable, WorkerLost
 
 log = structlog.stdlib.get_logger(__name__)
 
-_RETRY: Final = 1.0
-_RETRY_END: Final = 0.1
-_RETRY_LATE: Final = 0.05
+_RETRY, _RETRY_END, _RETRY_LATE = 1.0, 0.1, 0.05
 
 
 class Relay:
@@ -147,6 +143,8 @@ class Relay:
         return self._suspicious or self._behind or self._sequencer.in_gap
 
     def _accept(self, frame: Frame) -> bytes | None:
+        if self._complete:
+            return None  # a worker that was overtaken may still talk
         verdict = self._sequencer.judge(frame)
         if verdict is Verdict.DELIVER:
             return self._delivery.give(frame)
@@ -242,7 +240,7 @@ class Relay:
         if whole is None:
             if self._end is not None:
                 self._retry_at = self._clock.monotonic() + _RETRY_END
-            elif self._sequencer.in_gap:
+            elif self._sequencer.in_gap and self._delivery.bridgeable:
                 self._resend(self._sequencer.next_index - 1)
             return
         if self._owes(whole):

@@ -213,17 +213,19 @@ class Running:
         return whole or end
 
     def _clear(self) -> None:
-        self._desk.mailboxes.remove(self.command.completion_id)
+        self._desk.mailboxes.remove(self.command.completion_id, self._mailbox)
         self._mailbox.close()
         self._on_end()
 
     async def _see_it_end(self) -> None:
         try:
             end = await self._linger() if self._resumable else await self._cancel()
-        finally:
-            self._clear()
-        # Not when this process stops halfway: then the lease runs out, and the session stays busy
-        # for as long as its worker may still be at it.
+        except BaseException:
+            # This process stops halfway: the lease runs out, and the session stays busy for as long
+            # as its worker may still be at it. Kept here it would be renewed for ever.
+            self._hand_on()
+            raise
+        self._clear()
         if self._seat is not None:
             await self._desk.seating.leave_patiently(self._seat, end)
 

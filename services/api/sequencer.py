@@ -56,7 +56,8 @@ class Sequencer:
         if frame.kind is FrameKind.END:
             # Stored before it was sent, whoever sends it: the truth, whatever the attempt.
             return Verdict.END
-        if frame.attempt < self.attempt:
+        if frame.attempt < max(self.attempt, self.joined):
+            # Also in a log that has lost the takeover: this reader goes on with a later attempt.
             return Verdict.STALE
         if frame.attempt > self.attempt:
             # What a predecessor said beyond the takeover does not exist.

@@ -37,6 +37,7 @@ class Watching:
         self._every = min(_EVERY, grace / 3) if grace else _EVERY
         self._viewers: Counter[CompletionId] = Counter()
         self._left: dict[CompletionId, float] = {}
+        self._graces: Counter[CompletionId] = Counter()
 
     @property
     def heard_for(self) -> float:
@@ -69,12 +70,18 @@ class Watching:
 
     @contextmanager
     def grace(self, completion_id: CompletionId) -> Generator[None]:
-        """Go on watching, as long as this lasts."""
+        """Go on watching, as long as this lasts.
+
+        Two may overlap: who asked and who follows may both leave with one connection of a proxy's.
+        """
         self._left[completion_id] = self._clock.monotonic()
+        self._graces[completion_id] += 1
         try:
             yield
         finally:
-            del self._left[completion_id]
+            self._graces[completion_id] -= 1
+            if not self._graces[completion_id]:
+                del self._graces[completion_id], self._left[completion_id]
 
     async def tell(self, completion_id: CompletionId) -> None:
         """Say it now: elsewhere a grace may be about to end."""

@@ -31,7 +31,7 @@ class Health:
             await self._store.ping()
         except HistoryUnavailable:
             return HistoryHealth(backlog=backlog)
-        latency = (self._clock() - begin) * 1000
+        latency = round((self._clock() - begin) * 1000, 1)
         return HistoryHealth(database_ok=True, database_latency_ms=latency, backlog=backlog)
 
     async def _backlog(self) -> int | None:

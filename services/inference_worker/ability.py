@@ -63,7 +63,7 @@ class Ability:
         self._memory = memory
         self._fingerprint = fingerprint
         self._known: dict[str, bool] = {}
-        self._asking = asyncio.Lock()
+        self._asking: dict[str, asyncio.Lock] = {}
 
     async def continues(self, model: str) -> bool:
         """Whether it can; takes two short answers of the engine the first time.
@@ -72,7 +72,8 @@ class Ability:
             ChatError: the engine could not be asked.
         """
         fingerprint = self._fingerprint(model)
-        async with self._asking:
+        # By model: one that is still being loaded must not hold up the answers of another.
+        async with self._asking.setdefault(fingerprint, asyncio.Lock()):
             if fingerprint not in self._known:
                 self._known[fingerprint] = await self._find_out(model, fingerprint)
             return self._known[fingerprint]

@@ -1,5 +1,6 @@
 """An answer on its way out: parts become SSE events, events frames, with indices without gaps."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -14,6 +15,8 @@ from shared.contracts.frames import HANDED_OVER, Frame, FrameKind
 
 _SNAPSHOT_CHARACTERS: Final = 64 * 2**10
 _SNAPSHOT_SECONDS: Final = 30.0
+_RESEND_SECONDS: Final = 0.5
+"""However many readers ask, each for itself: all of them hear the same snapshot."""
 
 
 def new_call_id() -> str:
@@ -60,6 +63,7 @@ class Answer:
         self._thinking_length = len(so_far.thinking)
         self._snapshot_length = self._text_length + self._thinking_length
         self._snapshot_at = clock()
+        self._resent_at = -math.inf
         self._opened = so_far.events > 0
         self._adding = False
         self.attempt = attempt
@@ -177,7 +181,9 @@ class Answer:
 
         Not between the frames of one batch, where more is known than was sent: they ask again.
         """
-        if self.started and not self._adding:
+        now = self._clock()
+        if self.started and not self._adding and now - self._resent_at >= _RESEND_SECONDS:
+            self._resent_at = now
             await self._snapshot()
 
     async def _snapshot(self) -> None:

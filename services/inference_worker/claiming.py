@@ -1,5 +1,6 @@
 """Whose a pulled request is: ended already, begun elsewhere, or this worker's to go on with."""
 
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -28,14 +29,26 @@ async def call_off_predecessor(control: Control, job: Job, run: RunCompletion) -
         await control.call_off(run.completion_id)
 
 
-async def claim(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
+async def claim(
+    ledger: Ledger, job: Job, run: RunCompletion, *, lapsed: bool = False
+) -> Claim | None:
     """Take the request on; ``None`` if another worker has begun it and keeps it.
+
+    Args:
+        ledger: What was sent before.
+        job: The request as it was delivered.
+        run: What it says.
+        lapsed: Another worker may have been given it meanwhile, or says that it was.
 
     Raises:
         BrokerUnavailable: the broker is away.
     """
     if job.deliveries > 1:
-        return await _take_over(ledger, run)
+        if lapsed:
+            # A mark of ours would take it from that one. If there is none, it comes again.
+            log.warning("request_left_to_others")
+            return None
+        return await _take_over(ledger, job, run)
     if await later_attempt(ledger, run.completion_id, 0):
         # Begun elsewhere, though this is the first delivery: the queue was made anew, or the
         # request lay in the socket while this process stood still. Who has begun it keeps it
@@ -45,19 +58,34 @@ async def claim(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
     return _FIRST
 
 
-async def _take_over(ledger: Ledger, run: RunCompletion) -> Claim:
+async def _take_over(ledger: Ledger, job: Job, run: RunCompletion) -> Claim:
     past, last = Past(), 0
     async for sequence, frame in ledger.frames(run.completion_id, 0):
         past.add(frame)
         last = sequence
     if not last:
-        # Given back unseen by a worker without a free slot: no attempt was made yet.
-        return _FIRST
+        # Given back unseen by a worker without a free slot; or begun, and the broker has lost what
+        # was sent of it, or has yet to get it from a worker that stands still. Readers must be able
+        # to tell: no other worker has had this number.
+        return Claim(job.deliveries)
     mark = Frame(FrameKind.TAKEOVER, past.attempt + 1, past.next_index, 0, past.tokens, 0, 0, b"")
     marked = await ledger.take_over(run.reply_subject, mark)
     # What the predecessor got through before the mark counts; what it sends later does not.
     async for _, frame in ledger.frames(run.completion_id, last, marked - 1):
         past.add(frame)
-    claimed = past.claim()
+    claimed = replace(past.claim(), spent=await ledger.spent(run.reply_subject))
     log.info("completion_taken_over", attempt=claimed.attempt, events=past.next_index)
     return claimed
+
+
+async def hand_on(
+    ledger: Ledger, job: Job, run: RunCompletion, attempt: int, *, lapsed: bool, delay: float
+) -> None:
+    """Give it back, unless another worker has it: the broker would take it from that one.
+
+    Raises:
+        BrokerUnavailable: the broker is away.
+    """
+    if lapsed and await later_attempt(ledger, run.completion_id, attempt):
+        return
+    await job.give_back(delay=delay)

@@ -1,6 +1,5 @@
 """The life of one pulled request, from the first look at it to its one end."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,8 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from services.inference_worker.answer import Answer
-from services.inference_worker.claiming import call_off_predecessor, claim
+from services.inference_worker.attempt import Attempt
+from services.inference_worker.claiming import call_off_predecessor, claim, hand_on
 from services.inference_worker.ending import Ending
 from services.inference_worker.generation import Generation
 from services.inference_worker.heartbeat import Heartbeat
@@ -23,7 +23,6 @@ from services.inference_worker.stop import StopReason, StopSignal
 from services.inference_worker.supervision import HandedOn, supervise
 from services.inference_worker.takeover import MAX_ATTEMPTS, Claim
 from services.inference_worker.transcript import Said, answer_limit
-from shared.contracts.chat import Timings
 from shared.contracts.completions import RunCompletion
 from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable, ChatError, ModelNotFound, WorkerLost
@@ -40,17 +39,6 @@ class Surroundings:
     frames: Frames
     ledger: Ledger
     control: Control
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One request while it is worked on."""
-
-    job: Job
-    run: RunCompletion
-    stop: StopSignal
-    listener: Listener
-    heartbeat: Heartbeat
 
 
 class Completions:
@@ -104,7 +92,7 @@ class Completions:
         patience = run.watch_timeout.total_seconds() if run.watch_timeout else None
         listener = Listener(stop, Viewers(patience))
         heartbeat = Heartbeat(job, around.ledger, run.completion_id, stop, listener)
-        attempt = _Attempt(job, run, stop, listener, heartbeat)
+        attempt = Attempt(job, run, stop, listener, heartbeat)
         try:
             async with heartbeat:
                 await call_off_predecessor(around.control, job, run)
@@ -116,9 +104,10 @@ class Completions:
         except BrokerUnavailable as error:
             # Nothing of it was done yet: the ends themselves wait for the broker.
             log.warning("request_released", error=error.message)
-            await job.give_back(delay=_RELEASE_DELAY)
+            if not heartbeat.lapsed:
+                await job.give_back(delay=_RELEASE_DELAY)
 
-    async def _guarded(self, attempt: _Attempt) -> None:
+    async def _guarded(self, attempt: Attempt) -> None:
         """A mistake of ours must end the completion: else it would come back for ever."""
         try:
             await self._answer(attempt)
@@ -130,17 +119,28 @@ class Completions:
             said, number = (answer.said(), answer.attempt) if answer else (Said(), 1)
             await self._end(attempt, failed(ChatError("the worker failed")), said, number)
 
-    async def _answer(self, attempt: _Attempt) -> None:
+    async def _take_on(self, attempt: Attempt) -> Claim | None:
+        """Whether and from where this worker goes on; ``None`` where nothing is left to do."""
         job, run, stop = attempt.job, attempt.run, attempt.stop
         ended = await self._around.ledger.completed(run.completion_id)
         if ended is not None:
             await self._ending.tell(job, run.reply_subject, ended)
-            return
-        claimed = await claim(self._around.ledger, job, run)
+            return None
+        lapsed = attempt.heartbeat.lapsed or stop.reason is StopReason.YIELDED
+        claimed = await claim(self._around.ledger, job, run, lapsed=lapsed)
         if claimed is None or stop.reason is StopReason.YIELDED:
-            return
+            return None
         if await self._around.ledger.cancelled(run.completion_id):
             stop.set(StopReason.CANCELLED)
+        if stop.reason is None:
+            claimed = await self._generation.starting_point(run, claimed)
+        return claimed
+
+    async def _answer(self, attempt: Attempt) -> None:
+        job, run = attempt.job, attempt.run
+        claimed = await self._take_on(attempt)
+        if claimed is None:
+            return
         answer = attempt.listener.answer = self._begin(run, claimed)
         outcome = await self._work(attempt, claimed, answer)
         if isinstance(outcome, HandedOn):
@@ -148,13 +148,21 @@ class Completions:
             if outcome.in_order:
                 await answer.hand_over()
             if outcome.delay is not None:
-                await job.give_back(delay=outcome.delay)
+                lapsed = attempt.heartbeat.lapsed
+                await hand_on(
+                    self._around.ledger,
+                    job,
+                    run,
+                    answer.attempt,
+                    lapsed=lapsed,
+                    delay=outcome.delay,
+                )
             return
         if outcome.error is not None and outcome.error.code == ModelNotFound.code:
             self._on_model_missing()
         await self._end(attempt, outcome, answer.said(), claimed.attempt)
 
-    async def _work(self, attempt: _Attempt, claimed: Claim, answer: Answer) -> Outcome | HandedOn:
+    async def _work(self, attempt: Attempt, claimed: Claim, answer: Answer) -> Outcome | HandedOn:
         job, run, stop = attempt.job, attempt.run, attempt.stop
         if stop.reason is StopReason.CANCELLED:
             return cancelled(engine_ran=False)
@@ -165,7 +173,13 @@ class Completions:
         # From this frame on, readers and successors know that an engine is asked.
         await answer.heartbeat()
         return await supervise(
-            self._generation, run, answer, stop, pulled_at=job.pulled_at, last=claimed.last
+            self._generation,
+            run,
+            answer,
+            stop,
+            # The deadline is one for all attempts: gateways and the sweeper count on that.
+            begun_at=job.pulled_at - claimed.spent,
+            last=claimed.last,
         )
 
     def _begin(self, run: RunCompletion, claimed: Claim) -> Answer:
@@ -183,9 +197,9 @@ class Completions:
         answer.continued_at.extend(claimed.continued_at)
         return answer
 
-    async def _end(self, attempt: _Attempt, outcome: Outcome, said: Said, number: int) -> None:
+    async def _end(self, attempt: Attempt, outcome: Outcome, said: Said, number: int) -> None:
         job, run, answer = attempt.job, attempt.run, attempt.listener.answer
-        timings = _timings(job, answer)
+        timings = attempt.timings()
         event = completed_event(
             run,
             outcome,
@@ -225,11 +239,3 @@ class Completions:
             await job.give_back(delay=_RELEASE_DELAY)
             return
         await job.drop()
-
-
-def _timings(job: Job, answer: Answer | None) -> Timings:
-    first = answer.first_token_at if answer else None
-    return Timings(
-        first_token_ms=None if first is None else round(1000 * (first - job.pulled_at)),
-        total_ms=round(1000 * (time.monotonic() - job.pulled_at)),
-    )

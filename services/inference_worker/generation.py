@@ -22,6 +22,7 @@ from services.inference_worker.seam import (
     continued,
     way_on,
 )
+from services.inference_worker.takeover import Claim
 from shared.contracts.completions import RunCompletion
 from shared.errors import (
     ChatError,
@@ -75,6 +76,19 @@ class Generation:
         self._retry_after = retry_after.total_seconds()
         self._coalesce = coalesce.total_seconds()
         self._jitter = jitter
+
+    async def starting_point(self, run: RunCompletion, claimed: Claim) -> Claim:
+        """Where an attempt begins: anew where nobody has seen what was sent and it cannot go on."""
+        if not run.whole or claimed.exhausted:
+            return claimed
+        way = way_on(run, claimed.said)
+        try:
+            able = way is not Way.CONTINUE or await self._ability.continues(run.model)
+        except ChatError as error:
+            # The engine cannot be asked: what comes next meets it again, and knows what to do.
+            log.warning("ability_not_known", code=error.code, error=error.message)
+            return claimed
+        return claimed if able and way is not Way.NONE else claimed.anew()
 
     async def run(self, run: RunCompletion, answer: Answer) -> Finish:
         """Generate and send, from where ``answer`` stands; cancelling this stops the engine.
@@ -166,6 +180,6 @@ def _worth_a_try(
 
 def _last(error: ChatError, run: RunCompletion, answer: Answer) -> Exception:
     """What a failure means that this worker does not get over."""
-    if answer.started and _way(run, answer) is not Way.NONE:
+    if answer.started and (run.whole or _way(run, answer) is not Way.NONE):
         return HandOver(error)
     return error

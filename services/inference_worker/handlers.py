@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
+import nats.errors
 from faststream.nats import NatsBroker
 from faststream.nats.subscriber.usecases import CoreSubscriber
 
@@ -25,7 +27,7 @@ class WorkerProbes:
         """From now on answer for these models and no others."""
         gone = [served for served in self._subscribers if served not in models]
         # Together: each waits for what it is answering just now.
-        await asyncio.gather(*(self._subscribers[model].stop() for model in gone))
+        await asyncio.gather(*(_stop(self._subscribers[model]) for model in gone))
         for model in gone:
             del self._subscribers[model]
         for model in models:
@@ -44,3 +46,13 @@ class WorkerProbes:
 
         subscriber(probe)
         return subscriber
+
+
+async def _stop(subscriber: CoreSubscriber) -> None:
+    # The interest first: ``stop()`` ends it only after what it is answering, within up to 15 s, in
+    # which askers would wait for a reply instead of hearing that there is nobody.
+    subscription, subscriber.subscription = subscriber.subscription, None
+    if subscription is not None:
+        with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
+            await subscription.unsubscribe()
+    await subscriber.stop()

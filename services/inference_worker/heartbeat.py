@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
-from services.inference_worker.ending import later_attempt
 from services.inference_worker.listener import Listener
 from services.inference_worker.ports import Job, Ledger
 from services.inference_worker.stop import StopReason, StopSignal
@@ -40,6 +39,7 @@ class Heartbeat:
         self._interval = min(job.ack_wait / 4, _LONGEST)
         self._confirmed_at = job.pulled_at
         self._lapsed = False
+        self._read = 0
         self._listener = listener
         self._beaten_at = job.pulled_at
         self._task: asyncio.Task[None] | None = None
@@ -75,37 +75,54 @@ class Heartbeat:
             await asyncio.sleep(self._interval)
             begun = time.monotonic()
             try:
-                if self._unheard and await self._superseded():
+                superseded = await self._superseded() if self._unheard else False
+                if superseded:
                     # A sign of life would now be one for the successor, who may be dead.
                     self._stop.set(StopReason.YIELDED)
                     return
+                if superseded is None:
+                    await self._look_for_cancel()
+                    continue
                 await self._job.in_progress()
                 if self._listener.answer is not None:
                     await self._listener.answer.heartbeat()
-                await self._look_for_cancel(begun)
+                if await self._look_for_cancel():
+                    # The reply came over the connection that took the sign of life before it.
+                    self._lapsed = self.lapsed
+                    self._confirmed_at = begun
                 self._look_for_viewers(begun)
             except Exception:
                 # Without a pulse the request would go to a second worker.
                 log.exception("heartbeat_failed")
 
-    async def _superseded(self) -> bool:
+    async def _superseded(self) -> bool | None:
+        """Whether a later attempt has begun; ``None`` while that is not known.
+
+        A long answer has more frames than can be read in one beat: the next one reads on.
+        """
         answer = self._listener.answer
         if answer is None:
             return False
         with suppress(BrokerUnavailable, TimeoutError):
-            async with asyncio.timeout(self._interval):
-                return await later_attempt(self._ledger, self._completion_id, answer.attempt)
-        return False
+            async with (
+                asyncio.timeout(self._interval),
+                aclosing(self._ledger.frames(self._completion_id, self._read)) as frames,
+            ):
+                async for sequence, frame in frames:
+                    self._read = sequence
+                    if frame.attempt > answer.attempt:
+                        return True
+            return False
+        return None
 
-    async def _look_for_cancel(self, begun: float) -> None:
+    async def _look_for_cancel(self) -> bool:
         # The tombstone is asked for too: a control request may fall into a reconnect.
         with suppress(BrokerUnavailable, TimeoutError):
             async with asyncio.timeout(self._interval):
                 if await self._ledger.cancelled(self._completion_id):
                     self._stop.set(StopReason.CANCELLED)
-            # The reply came over the connection that took the sign of life before it.
-            self._lapsed = self.lapsed
-            self._confirmed_at = begun
+            return True
+        return False
 
     def _look_for_viewers(self, begun: float) -> None:
         viewers = self._listener.viewers

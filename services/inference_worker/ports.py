@@ -165,6 +165,10 @@ class Ledger(Protocol):
         """Send a ``TAKEOVER`` frame and wait until it is kept; gives its sequence."""
         ...
 
+    async def spent(self, subject: str) -> float:
+        """Seconds from the first to the last frame kept on ``subject``, by the broker's clock."""
+        ...
+
     async def bury(self, data: bytes, reason: str) -> None:
         """Keep a request that nobody can read, with the reason."""
         ...

@@ -23,8 +23,9 @@ class WorkerSettings(BaseSettings):
     slots: int = Field(
         default=4,
         ge=1,
-        description="Requests at once, over all models. Set it to the engine's "
-        "OLLAMA_NUM_PARALLEL: more would wait in the engine's own queue, unseen by everybody.",
+        description="Requests at once, over all models. The slots of all workers of an engine "
+        "together are its OLLAMA_NUM_PARALLEL: more would wait in its own queue, unseen by "
+        "everybody.",
     )
     drain_timeout: Duration = Field(
         default=timedelta(seconds=30),

@@ -40,7 +40,7 @@ async def supervise(
     answer: Answer,
     stop: StopSignal,
     *,
-    pulled_at: float,
+    begun_at: float,
     last: bool,
 ) -> Outcome | HandedOn:
     """Generate; gives how it ended, or that another worker is to go on (unless it is the last).
@@ -49,7 +49,7 @@ async def supervise(
     """
     generating = asyncio.create_task(generation.run(run, answer), name="generation")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    left = pulled_at + run.generating_deadline.total_seconds() - time.monotonic()
+    left = begun_at + run.generating_deadline.total_seconds() - time.monotonic()
     try:
         await asyncio.wait(
             {generating, stopping}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
@@ -96,6 +96,6 @@ def _stopped(reason: StopReason | None, run: RunCompletion, answer: Answer) -> O
         return failed(DeadlineExceeded("the answer took longer than it may"))
     if reason is StopReason.YIELDED:
         return HandedOn(None)
-    if answer.started and way_on(run, answer.said()) is Way.NONE:
+    if answer.started and not run.whole and way_on(run, answer.said()) is Way.NONE:
         return failed(ServerShutdown("the worker is shutting down"))
     return HandedOn(0.0, in_order=True)

@@ -1,6 +1,6 @@
 """What has become of a completion that somebody else has worked on: pure, from its frames."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -11,6 +11,8 @@ from shared.contracts.chat import FunctionCall, ToolCall
 from shared.contracts.frames import HANDED_OVER, Frame, FrameKind, PartialDigest
 
 MAX_ATTEMPTS: Final = 3
+_OF_AN_ENGINE: Final = frozenset({FrameKind.HEARTBEAT, FrameKind.TOKENS, FrameKind.SNAPSHOT})
+"""The first heartbeat says that an engine is asked; it may be lost, and the rest not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +20,34 @@ class Claim:
     """An attempt at a completion, and what it starts from."""
 
     attempt: int
-    """1, 2, 3 …; once ``MAX_ATTEMPTS`` have failed, one more only ends the completion."""
+    """1, 2, 3 …: marks its frames, so no two workers may ever have the same."""
     said: Said = field(default_factory=Said)
     """What earlier attempts have sent."""
     digest: bytes = b""
     """The ``PartialDigest`` of that, where it is known."""
     continued_at: tuple[int, ...] = ()
     """Where earlier attempts went on."""
-    handed_over: int = 0
-    """How many of the earlier attempts ended in order: workers that were stopped."""
+    spent: float = 0.0
+    """Seconds that earlier attempts have had of the generating deadline."""
+    failed: int = 0
+    """How many of the earlier attempts asked an engine and did not end in order.
+
+    A worker that was stopped is none of them, nor one that the broker left in the takeover.
+    """
+
+    def anew(self) -> "Claim":
+        """The same attempt at the whole answer: what was sent does not exist."""
+        return replace(self, said=Said(), digest=PartialDigest().value(), continued_at=())
 
     @property
     def last(self) -> bool:
         """Whether no other attempt follows this one, if it fails."""
-        return self.attempt - self.handed_over >= MAX_ATTEMPTS
+        return self.failed + 1 >= MAX_ATTEMPTS
 
     @property
     def exhausted(self) -> bool:
-        """Whether there have been enough of them."""
-        return self.attempt - self.handed_over > MAX_ATTEMPTS
+        """Whether there have been enough of them: this one only ends the completion."""
+        return self.failed >= MAX_ATTEMPTS
 
 
 @dataclass(slots=True)
@@ -59,6 +70,7 @@ class Past:
     _calls: dict[int, _PartialCall] = field(default_factory=dict)
     _digest: PartialDigest = field(default_factory=PartialDigest)
     _continued_at: list[int] = field(default_factory=list)
+    _at_engine: set[int] = field(default_factory=set)
     _handed_over: set[int] = field(default_factory=set)
 
     def add(self, frame: Frame) -> None:
@@ -70,6 +82,8 @@ class Past:
         if frame.attempt < self.attempt:
             return
         self.attempt = frame.attempt
+        if frame.kind in _OF_AN_ENGINE:
+            self._at_engine.add(frame.attempt)
         if frame.kind is FrameKind.SNAPSHOT and frame.first > self.next_index:
             self._restore(frame)
         elif frame.kind is FrameKind.FROM and frame.first:
@@ -92,7 +106,7 @@ class Past:
             self.partial(),
             self._digest.value(),
             tuple(places),
-            len(self._handed_over),
+            failed=len(self._at_engine - self._handed_over),
         )
 
     def partial(self) -> Said:

@@ -44,6 +44,8 @@ class RunCompletion(WireModel):
     """Whether the model may think before it answers; absent is the model's own default."""
     include_usage: bool = False
     """Whether the client asked for the extra usage chunk; the others then say ``usage: null``."""
+    whole: bool | None = None
+    """Whether its client gets the answer in one piece: then it may be made anew, unseen."""
     place: AnswerPlace | None = None
     generating_deadline: timedelta
     """From the pull on, by the worker's monotonic clock, over all that it does for this request."""

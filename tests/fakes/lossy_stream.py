@@ -53,6 +53,7 @@ class LossyBroker:
     log: list[tuple[int, Frame]] = field(default_factory=list)
     under_way: list[Frame] = field(default_factory=list)
     room: int = 10_000
+    seconds_spent: float = 0.0
     _sequence: int = 0
 
     async def send(self, subject: str, frame: Frame) -> None:
@@ -100,6 +101,10 @@ class LossyBroker:
     async def cancelled(self, completion_id: CompletionId) -> bool:
         """See ``Ledger``."""
         return False
+
+    async def spent(self, subject: str) -> float:
+        """See ``Ledger``."""
+        return self.seconds_spent
 
     async def bury(self, data: bytes, reason: str) -> None:
         """See ``Ledger``."""
@@ -177,7 +182,7 @@ class LossyStream:
 
     def take_over(self) -> None:
         """Another worker goes on; the one before it does not know."""
-        job = FakeJob(request().to_bytes(), [], deliveries=2)
+        job = FakeJob(request().to_bytes(), [], deliveries=len(self.writers) + 1)
         claimed = drive(claim(self.broker, job, request()))
         assert claimed is not None
         self.writers.append(Writer(self.broker, claimed))

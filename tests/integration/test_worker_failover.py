@@ -126,7 +126,8 @@ async def test_a_request_that_lay_in_the_socket_of_a_frozen_worker_runs_once(
     await world.gate(closed=False)
     end = await world.end_of(completion_id)
 
-    assert (end.status, end.attempts, end.events) == ("completed", 1, 11)
+    # The number is its own, as nobody could know that the first one would not run it.
+    assert (end.status, end.attempts, end.events) == ("completed", 2, 11)
     assert world.text(completion_id) == end.text
     assert len(await world.engine_log()) == 1
     await none_queued(world)

@@ -46,9 +46,11 @@ class NatsInbox:
         """Put its frames into ``mailbox``; call ``alarm`` when some may have been lost."""
         self._entries[completion_id] = _Entry(mailbox, alarm)
 
-    def remove(self, completion_id: CompletionId) -> None:
+    def remove(self, completion_id: CompletionId, mailbox: Mailbox) -> None:
         """Drop its frames from now on."""
-        self._entries.pop(completion_id, None)
+        entry = self._entries.get(completion_id)
+        if entry is not None and entry.mailbox is mailbox:
+            del self._entries[completion_id]
 
     async def open(self) -> None:
         """Subscribe and prove it.

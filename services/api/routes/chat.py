@@ -10,6 +10,7 @@ from services.api.deps import State, StateDep, UserDep, add_headers, name_comple
 from services.api.idempotency import HEADER as KEY_HEADER
 from services.api.idempotency import Claim, Standing, check_key, digest_of
 from services.api.key_ports import KeyEntry
+from services.api.numbering import RESUME_HEADER, wants_ids
 from services.api.parsing import parse_body
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
@@ -55,7 +56,7 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
         add_headers(request, {"X-Parley-Ignored": header_list(ignored)})
     if unavailable:
         add_headers(request, {"X-Parley-Unavailable-Tools": header_list(unavailable)})
-    if request.headers.get("x-stream-resume", "").lower() == "true":
+    if wants_ids(request.headers.get(RESUME_HEADER)):
         order = replace(order, resumes=True)
     completions: Starter = state["completions"]
     if key is not None:

@@ -74,6 +74,17 @@ class NatsLedger:
         """Publish with an acknowledgement, unlike all other frames."""
         return await _available(self._jetstream.publish(subject, frame.to_bytes()))
 
+    async def spent(self, subject: str) -> float:
+        """Both times are the broker's, so that no two clocks are compared."""
+        last = await _available(self._jetstream.last(streams.CHUNKS, subject))
+        try:
+            async with aclosing(self._jetstream.replay(streams.CHUNKS, subject, batch=1)) as kept:
+                async for first in kept:
+                    return (last.time - first.time).total_seconds() if last else 0.0
+        except ApiError as error:
+            raise BrokerUnavailable(str(error)) from error
+        return 0.0
+
     async def bury(self, data: bytes, reason: str) -> None:
         """Keep the original bytes beside the reason."""
         one_line = " ".join(reason.split())[:_REASON_LENGTH]

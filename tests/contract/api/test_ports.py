@@ -256,6 +256,11 @@ async def test_the_inbox_sorts_frames_into_mailboxes_and_alarms_after_a_reconnec
             await server.start()
             await eventually(lambda: alarms)
             await eventually(connection.ready)
-        inbox.remove(completion_id)
+
+        another = Mailbox(1000, clock=SetClock().monotonic)
+        inbox.remove(completion_id, another)
+        await client.publish(inbox.reply_subject(completion_id), frame.to_bytes())
+        assert await eventually(mailbox.take) == [frame]
+        inbox.remove(completion_id, mailbox)
         await inbox.close()
         await client.close()

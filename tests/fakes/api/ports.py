@@ -253,8 +253,9 @@ class FakeMailboxes:
         self.boxes[completion_id] = mailbox
         self.alarms[completion_id] = alarm
 
-    def remove(self, completion_id: CompletionId) -> None:
-        self.boxes.pop(completion_id, None)
+    def remove(self, completion_id: CompletionId, mailbox: Mailbox) -> None:
+        if self.boxes.get(completion_id) is mailbox:
+            del self.boxes[completion_id]
 
 
 class FakeListening:

@@ -32,6 +32,7 @@ class FakeBroker:
     silent_after: float = math.inf
     """After how many questions for a tombstone the broker falls silent."""
     asked_for_tombstones: int = 0
+    seconds_spent: float = 0.0
     asked: Asked | None = None
     listening: int = 0
     on_send: Callable[[Frame], None] | None = None
@@ -86,6 +87,10 @@ class FakeBroker:
     async def remember(self, fingerprint: str, *, able: bool) -> None:
         """See ``AbilityMemory``."""
         self.abilities[fingerprint] = able
+
+    async def spent(self, subject: str) -> float:
+        """See ``Ledger``."""
+        return self.seconds_spent
 
     async def bury(self, data: bytes, reason: str) -> None:
         """See ``Ledger``."""

@@ -144,6 +144,26 @@ async def test_a_refused_request_frees_its_key() -> None:
     assert (await scene.claim()).completion_id != first.completion_id
 
 
+async def test_who_took_a_key_over_and_was_refused_leaves_it_to_who_had_it_before() -> None:
+    scene = Scene()
+    slow = await scene.claim()
+    second = asyncio.create_task(
+        scene.impatient.claim(
+            USER, "key", KeyEntry(completion_id=new_completion_id(), body="b", created_at=NOON)
+        )
+    )
+    await asyncio.sleep(0.1)
+    scene.clock.time += 3
+    taken = await asyncio.wait_for(second, 2)
+    assert taken.completion_id == slow.completion_id
+
+    await scene.idempotency.release(taken)
+    await scene.accept(slow.completion_id)
+
+    again = await scene.claim()
+    assert (again.standing, again.completion_id) == (Standing.RUNNING, slow.completion_id)
+
+
 @pytest.mark.parametrize("key", ["a", "x" * 255, "key with spaces", "~!@#$%^&*()"])
 def test_a_key_is_printable_ascii(key: str) -> None:
     assert check_key([key]) == key

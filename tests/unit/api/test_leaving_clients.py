@@ -130,6 +130,19 @@ async def test_leaving_in_the_middle_of_the_body_asks_for_nothing() -> None:
     assert world.journal.accepted_events == []
 
 
+async def test_an_answer_that_has_begun_unheard_does_not_expire() -> None:
+    world, visitor = FakeWorld(), Visitor(stream=True)
+    world.queue.on_request = lambda command: world.notes.begun.add(command.completion_id)
+    settings = quick_settings(waiting_deadline=timedelta(milliseconds=100))
+    async with visiting(world, visitor, settings) as answering:
+        await eventually(lambda: world.queue.requests)
+        await asyncio.sleep(0.4)
+        assert world.journal.ends == {}
+        end_of(world, CompletionStatus.COMPLETED)
+        await asyncio.wait_for(answering, 2)
+    assert visitor.got.endswith(b"data: [DONE]\n\n")
+
+
 async def test_a_request_that_nobody_runs_is_withdrawn_and_its_end_is_ours() -> None:
     world, visitor = FakeWorld(), Visitor()
     world.workers.heard = Heard.NOBODY

@@ -80,8 +80,16 @@ def test_a_wait_is_estimated_only_from_deliveries_that_were_seen() -> None:
     # What was more than a minute ago is forgotten, and so is a queue that was made anew.
     pace.see(165.0, 9)
     assert pace.per_second() == pytest.approx(2 / 55)
+    pace.see(169.0, 9)
+    assert pace.per_second() == pytest.approx(2 / 55)
+    assert pace.last == 165.0
     pace.see(166.0, 0)
     assert pace.per_second() == 0
+
+
+def test_an_estimate_goes_down_while_one_waits_and_never_below_those_ahead() -> None:
+    waits = [news(3, 0.2, since).estimated_wait_ms for since in (0.0, 2.0, 4.0, 60.0)]
+    assert waits == [15_000, 13_000, 11_000, 10_000]
 
 
 def test_the_comment_ends_as_pings_do() -> None:
@@ -115,6 +123,22 @@ async def test_all_who_wait_share_one_look_and_nobody_looks_when_none_waits() ->
     await asyncio.sleep(0.15)
     assert len(depths.looks) <= looked + 2
     await background.aclose(1)
+
+
+async def test_who_comes_later_is_looked_for_at_once_lest_others_count_as_before_him() -> None:
+    depths, background = FakeDepths(), Background()
+    watch = QueueWatch(depths, background, FakeClock(), every=60.0, a_moment=0.0)
+    depths.depths = {"a": Depth(1, 0, 0)}
+    first = watch.join("demo", "a", 1)
+    await eventually(lambda: first.news)
+
+    depths.depths = {"a": Depth(2, 0, 0)}
+    second = watch.join("demo", "a", 2)
+
+    await eventually(lambda: second.news == QueueNews(2, None))
+    for ticket in (first, second):
+        ticket.leave()
+    await background.aclose(0)
 
 
 async def test_what_is_taken_at_once_costs_no_look() -> None:

@@ -141,6 +141,18 @@ async def test_what_broker_and_log_have_lost_is_asked_of_the_worker_once_a_secon
     assert len(bench.resends) == 2
 
 
+async def test_nobody_is_asked_for_a_snapshot_that_cannot_bring_the_reader_forward() -> None:
+    seamless = Bench("a", "b", "c")
+    frames = [seamless.frame(0), seamless.quiet(FrameKind.TAKEOVER, 1, 2)]
+    assert await relayed(seamless, [*frames, seamless.frame(2, attempt=2)]) == b"a"
+    assert seamless.resends == []
+
+    calling = Bench("a", "b", "c")
+    call = calling.frame(0, body=b'{"tool_calls":[{"index":0}]}')
+    assert await relayed(calling, [call, calling.frame(2)]) == call.body
+    assert calling.resends == []
+
+
 def tokens(first: int, attempt: int, origin: int) -> Frame:
     """One event; its body says which attempt really made it."""
     body = b"<%d.%d>" % (first, origin)

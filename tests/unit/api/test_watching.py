@@ -131,3 +131,16 @@ async def test_who_could_not_hear_others_stops_nothing() -> None:
     bench = Bench()
     bench.watchers.away = True
     assert await bench.wait() == Outcome(None, forsaken=False)
+
+
+async def test_two_graces_of_one_completion_do_not_trip_over_each_other() -> None:
+    bench = Bench(grace=0.1)
+    other = Mailbox(2**16, clock=bench.clock.monotonic, relays=False)
+    overall = bench.clock.monotonic() + 5
+
+    first = asyncio.create_task(bench.lingering.wait(ID, bench.mailbox, overall))
+    second = asyncio.create_task(bench.lingering.wait(ID, other, overall))
+    outcomes = await asyncio.wait_for(asyncio.gather(first, second), 5)
+
+    assert list(outcomes) == [Outcome(None, forsaken=True)] * 2
+    assert not bench.watching.in_grace(ID)

@@ -117,3 +117,23 @@ async def test_an_engine_that_cannot_be_asked_leaves_the_question_open() -> None
         await knows.continues("m")
     engine.says = repeats
     assert await knows.continues("m")
+
+
+class Loading(Talker):
+    """Takes for ever to load one of its models."""
+
+    async def stream(self, run: RunCompletion) -> AsyncGenerator[Batch]:
+        """See ``Engine``."""
+        if run.model == "large":
+            await asyncio.Event().wait()
+        async for batch in super().stream(run):
+            yield batch
+
+
+async def test_a_model_that_is_being_loaded_holds_up_no_other() -> None:
+    asked = ability(Loading(repeats))
+    loading = asyncio.create_task(asked.continues("large"))
+    await asyncio.sleep(0)
+
+    assert await asyncio.wait_for(asked.continues("small"), 2)
+    loading.cancel()

@@ -148,3 +148,15 @@ async def test_what_passes_the_bound_is_left_out() -> None:
     assert answer.full
     assert broker.text == "abcde"
     assert answer.said().text == "abcde"
+
+
+async def test_many_readers_who_ask_at_once_get_one_snapshot() -> None:
+    broker, clock = FakeBroker(), Clock()
+    answer = answer_to(broker, clock=clock)
+    await answer.add([Text("Hello")])
+    for _ in range(100):
+        await answer.resend()
+    assert len(broker.frames_of(FrameKind.SNAPSHOT)) == 1
+    clock.now += 0.5
+    await answer.resend()
+    assert len(broker.frames_of(FrameKind.SNAPSHOT)) == 2

@@ -1,6 +1,7 @@
 """The life of a request: every path has exactly one end, in the order that loses nothing."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
 
@@ -25,7 +26,7 @@ from shared.errors import (
 from tests.fakes.inference_worker.broker import FakeBroker
 from tests.fakes.inference_worker.one_worker import OneWorker
 from tests.fakes.inference_worker.requests import ID, NOON, request
-from tests.fakes.inference_worker.scripted_engine import stop, words
+from tests.fakes.inference_worker.scripted_engine import Step, stop, words
 from tests.support.waiting import eventually
 
 IN_ORDER = ["completed", "END", "ack"]
@@ -310,12 +311,13 @@ async def test_a_broker_that_is_away_at_the_end_is_waited_for() -> None:
     assert world.last_steps == IN_ORDER
 
 
-async def test_a_request_that_was_given_back_unseen_runs_as_the_first_attempt() -> None:
-    world = OneWorker([words("Hi"), stop()], deliveries=3)
+async def test_a_request_of_which_nothing_is_kept_runs_under_a_number_of_its_own() -> None:
+    world = OneWorker([words("Hi"), stop()], deliveries=5)
 
     end = await world.run()
 
-    assert end.attempts == 1
+    assert (end.status, end.text, end.attempts) == ("completed", "Hi", 5)
+    assert {frame.attempt for frame in world.broker.sent} == {5}
     assert "TAKEOVER" not in world.broker.log
 
 
@@ -383,6 +385,63 @@ async def test_a_worker_that_nobody_answered_for_an_ack_wait_looks_before_it_end
     await running
 
     assert world.last_steps == []
+
+
+class LongLog(FakeBroker):
+    """Takes longer than a beat to say what was sent."""
+
+    async def frames(
+        self, completion_id: CompletionId, after: int, up_to: int | None = None
+    ) -> AsyncGenerator[tuple[int, Frame]]:
+        """See ``Ledger``."""
+        async for entry in super().frames(completion_id, after, up_to):
+            await asyncio.sleep(0.02)
+            yield entry
+
+
+async def test_a_worker_that_stood_still_in_a_long_answer_finds_its_successor_in_the_end() -> None:
+    world = OneWorker([words("Mine"), asyncio.Event()], pulled=1, ack_wait=0.4, broker=LongLog())
+    beat = Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b"")
+    sent = [(number, beat) for number in range(1, 20)]
+    world.broker.on_send = lambda _: world.broker.stored.__setitem__(
+        slice(None), [*sent, (20, TAKEOVER)]
+    )
+
+    await asyncio.wait_for(world.completions.run(world.job, world.stop), 5)
+
+    assert world.stop.reason is StopReason.YIELDED
+    assert "in_progress" not in world.broker.log
+
+
+async def test_a_successor_that_stood_still_before_its_mark_marks_nothing() -> None:
+    world = OneWorker(deliveries=2, pulled=11, ack_wait=10)
+    world.broker.stored = [(4, TAKEOVER), (5, Frame(FrameKind.HEARTBEAT, 2, 0, 0, 0, 0, 0, b""))]
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log == ["call_off"]
+    assert world.engine.asked == []
+
+
+async def test_a_successor_that_is_called_off_before_its_mark_marks_nothing() -> None:
+    world = OneWorker(deliveries=2)
+    world.broker.stored = [(4, TAKEOVER), (5, Frame(FrameKind.HEARTBEAT, 2, 0, 0, 0, 0, 0, b""))]
+    world.stop.set(StopReason.YIELDED)
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log == ["call_off"]
+
+
+async def test_a_worker_that_stood_still_takes_nothing_from_its_successor() -> None:
+    cut: list[Step] = [EngineError("cut")]
+    run = request(sampling={"seed": 1})
+    world = OneWorker([words("Hel"), *cut], cut, run=run, pulled=11, ack_wait=10)
+    world.broker.on_send = lambda _: world.broker.stored.append((5, TAKEOVER))
+
+    await world.completions.run(world.job, world.stop)
+
+    assert "give_back" not in world.broker.log
 
 
 async def test_a_worker_that_stood_still_ends_what_nobody_has_taken_over() -> None:

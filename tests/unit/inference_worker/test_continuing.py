@@ -1,6 +1,8 @@
 """An answer that broke off goes on, exactly, or ends honestly: with workers and with engines."""
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,10 @@ def taken_over(
     sent = Frame(FrameKind.TOKENS, attempt, 0, events, events - 1, *lengths, body)
     broker.stored = [(4, sent)]
     return OneWorker(*scripts, broker=broker, run=run, deliveries=2)
+
+
+def beat(attempt: int, body: bytes = b"") -> Frame:
+    return Frame(FrameKind.HEARTBEAT, attempt, 0, 0, 0, 0, 0, body)
 
 
 def answer_of(world: OneWorker) -> str:
@@ -175,11 +181,43 @@ async def test_a_stop_string_that_began_before_the_break_ends_the_answer() -> No
     assert (end.status, end.finish_reason, end.text) == ("completed", "stop", "Hel")
 
 
+JSON: dict[str, Any] = {"response_format": {"type": "json_object"}}
+
+
+@pytest.mark.parametrize(("changes", "able"), [(JSON, True), ({}, False)])
+async def test_an_answer_that_nobody_has_seen_is_made_anew_where_it_cannot_go_on(
+    changes: dict[str, Any], able: bool
+) -> None:
+    world = taken_over([words("Well"), stop()], run=request(whole=True, **changes), able=able)
+
+    end = await world.run()
+
+    assert (end.status, end.text, end.attempts, end.continued_at) == ("completed", "Well", 2, None)
+    (mark,) = world.broker.frames_of(FrameKind.FROM)
+    assert (mark.first, mark.body) == (0, PartialDigest().value())
+
+
+async def test_an_answer_that_nobody_has_seen_goes_on_where_it_can() -> None:
+    world = taken_over([words("lo"), stop()], run=request(whole=True))
+    assert (await world.run()).text == "Hello"
+
+
+async def test_an_engine_that_fails_in_what_nobody_has_seen_leaves_it_to_another_attempt() -> None:
+    world = OneWorker([words("{"), EngineError("cut")], run=request(whole=True, **JSON))
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.broker.log[-1] == "give_back"
+    assert world.broker.ends == {}
+
+
 async def test_the_third_attempt_is_the_last() -> None:
     third = taken_over([words("lo"), stop()], attempt=2)
+    third.broker.stored.insert(0, (1, beat(1)))
     assert (await third.run()).attempts == 3
 
     fourth = taken_over(attempt=3)
+    fourth.broker.stored[:0] = [(1, beat(1)), (2, beat(2))]
     end = await fourth.run()
     assert end.error is not None
     assert (end.status, end.error.code, end.text) == ("failed", "worker_lost", "Hel")
@@ -189,8 +227,7 @@ async def test_the_third_attempt_is_the_last() -> None:
 async def test_workers_that_stopped_in_order_are_no_failed_attempts() -> None:
     world = taken_over([words("lo"), stop()], attempt=3)
     for attempt in (1, 2):
-        mark = Frame(FrameKind.HEARTBEAT, attempt, 0, 0, 0, 0, 0, HANDED_OVER)
-        world.broker.stored.insert(attempt - 1, (attempt, mark))
+        world.broker.stored.insert(attempt - 1, (attempt, beat(attempt, HANDED_OVER)))
 
     end = await world.run()
 
@@ -219,6 +256,17 @@ async def test_a_worker_that_wakes_up_and_has_a_successor_stops_without_a_sign_o
     assert world.stop.reason is StopReason.YIELDED
     assert world.broker.ends == {}
     assert not {"in_progress", "give_back", "ack"} & set(world.broker.log)
+
+
+async def test_all_attempts_together_have_one_deadline() -> None:
+    run = request(generating_deadline=timedelta(seconds=60))
+    world = taken_over([words("lo"), asyncio.Event()], run=run)
+    world.broker.seconds_spent = 59.95
+
+    end = await world.run()
+
+    assert end.error is not None
+    assert (end.status, end.error.code, end.text) == ("failed", "deadline_exceeded", "Hello")
 
 
 async def test_a_tombstone_found_by_a_successor_ends_it_with_what_was_sent() -> None:
@@ -268,6 +316,7 @@ async def test_an_engine_that_fails_again_leaves_it_to_another_worker() -> None:
 async def test_an_engine_that_fails_in_the_last_attempt_ends_it_with_its_own_error() -> None:
     cut: list[Step] = [EngineError("the engine broke off")]
     world = taken_over(cut, cut, attempt=2)
+    world.broker.stored.insert(0, (1, beat(1)))
 
     end = await world.run()
 

@@ -30,19 +30,29 @@ NOTHING = PartialDigest().value()
 
 
 def test_an_attempt_that_sent_nothing_is_run_again_as_the_next_one() -> None:
-    assert past_of(mark(FrameKind.HEARTBEAT, 1)).claim() == Claim(2, digest=NOTHING)
+    assert past_of(mark(FrameKind.HEARTBEAT, 1)).claim() == Claim(2, digest=NOTHING, failed=1)
 
 
-def test_a_takeover_that_came_to_nothing_counts_as_an_attempt() -> None:
+def test_a_takeover_that_came_to_nothing_has_a_number_and_is_no_attempt_that_failed() -> None:
     past = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 2))
-    assert past.claim() == Claim(3, digest=NOTHING)
+    assert past.claim() == Claim(3, digest=NOTHING, failed=1)
 
 
-def test_after_three_attempts_there_have_been_enough() -> None:
-    second = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 2))
-    third = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 3))
-    assert not second.claim().exhausted
-    assert third.claim().exhausted
+def test_after_three_attempts_at_an_engine_there_have_been_enough() -> None:
+    begun = [
+        frame
+        for attempt in (1, 2, 3)
+        for frame in (mark(FrameKind.TAKEOVER, attempt), mark(FrameKind.HEARTBEAT, attempt))
+    ]
+    assert not past_of(*begun[:4]).claim().exhausted
+    assert past_of(*begun[:4]).claim().last
+    assert past_of(*begun).claim().exhausted
+
+
+def test_takeovers_that_the_broker_interrupts_use_no_attempt_up() -> None:
+    marks = [mark(FrameKind.TAKEOVER, attempt) for attempt in range(2, 9)]
+    claimed = past_of(mark(FrameKind.HEARTBEAT, 1), *marks).claim()
+    assert (claimed.attempt, claimed.last, claimed.exhausted) == (9, False, False)
 
 
 def test_what_was_sent_is_what_the_next_attempt_starts_from() -> None:

@@ -61,6 +61,11 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.stream.deliver(0, keep=False)
         self.stream.read()
 
+    @precondition(lambda self: not self.lossless)
+    @rule()
+    def the_log_is_made_anew(self) -> None:
+        self.stream.broker.log.clear()
+
     @rule(who=st.integers(0, MOST_ATTEMPTS), delivers=st.booleans())
     def somebody_sends_everything_so_far(self, who: int, delivers: bool) -> None:
         writer = self.writing(who)
@@ -156,3 +161,42 @@ def test_the_text_is_exact_or_the_reader_says_that_it_is_not(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_log_that_was_lost_with_its_worker_makes_no_splice() -> None:
+    stream = LossyStream()
+    stream.writers[0].say(["one ", "two "])
+    while stream.broker.under_way:
+        stream.deliver(0, keep=False)
+    stream.read()
+    stream.broker.log.clear()
+
+    stream.take_over()
+    for word in ("EINS ", "ZWEI ", "DREI ", "VIER "):
+        stream.writers[1].say([word])
+    stream.writers[1].end()
+    while stream.broker.under_way:
+        stream.deliver(0, keep=False)
+    stream.read_to_the_end()
+
+    assert (stream.got, stream.lost) == ("one two ", True)
+
+
+def test_a_log_that_has_lost_a_takeover_brings_back_no_zombies_words() -> None:
+    stream = LossyStream()
+    stream.take_over()
+    while stream.broker.under_way:
+        stream.deliver(0, keep=False)
+    stream.read()
+    stream.broker.log.clear()
+
+    stream.writers[0].say(["zombie "])
+    stream.relay.alarm()
+    stream.read()
+    stream.writers[1].say(["EINS ", "ZWEI "])
+    stream.writers[1].end()
+    while stream.broker.under_way:
+        stream.deliver(0, keep=False)
+    stream.read_to_the_end()
+
+    assert (stream.got, stream.lost) == ("EINS ZWEI ", False)
