@@ -25,6 +25,8 @@ class SoakClient:
         self.answered: dict[str, str] = {}
         """Texts by completion."""
         self.resumed = 0
+        self.repaired = 0
+        """Answers of which the broker had lost frames."""
         self.wrong: list[str] = []
 
     async def run(self, until: asyncio.Event) -> None:
@@ -79,6 +81,7 @@ class SoakClient:
             self.wrong.append(f"{completion_id}: another text than its own")
         else:
             self.answered[completion_id] = said.text
+            self.repaired += bool(said.jumps)
 
 
 def _whole_events(raw: bytes) -> bytes:

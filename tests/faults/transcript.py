@@ -16,6 +16,8 @@ class Transcript:
     completion_id: str = ""
     indices: list[int] = field(default_factory=list)
     """Of events that said their own: only where the client asked for resume."""
+    jumps: list[int] = field(default_factory=list)
+    """Indices of events that stand for several: what the broker has lost comes as one delta."""
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -56,8 +58,10 @@ def _index(found: Transcript, text: str) -> None:
         found.oddities.append(f"an id {text!r}")
         return
     index = int(match[2])
-    if found.indices and index != found.indices[-1] + 1:
+    if found.indices and index <= found.indices[-1]:
         found.oddities.append(f"index {index} after {found.indices[-1]}")
+    elif found.indices and index > found.indices[-1] + 1:
+        found.jumps.append(index)
     found.indices.append(index)
 
 
