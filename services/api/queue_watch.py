@@ -6,7 +6,6 @@ Most requests are taken at once: only after a moment does anybody look, and only
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -21,8 +20,7 @@ from shared.errors import BrokerUnavailable
 log = structlog.stdlib.get_logger(__name__)
 
 EVERY: Final = 2.0
-_A_MOMENT: Final = 0.03
-"""A free worker has a request within a few milliseconds: such a one costs no look."""
+_A_MOMENT: Final = 0.25
 
 
 class Ticket:
@@ -48,8 +46,6 @@ class _Line:
         self.model = model
         self.tickets: set[Ticket] = set()
         self.watched = False
-        self.joined = asyncio.Event()
-        """Somebody has just begun to wait: who comes after him must not count as before him."""
         self.paces: dict[str, Pace] = defaultdict(Pace)
 
     def lanes(self) -> list[str]:
@@ -119,12 +115,10 @@ class QueueWatch:
         line = self._lines.setdefault(model, _Line(model))
         ticket = Ticket(line, lane, number)
         line.tickets.add(ticket)
-        loop = asyncio.get_running_loop()
         if not line.watched:
             line.watched = True
+            loop = asyncio.get_running_loop()
             loop.call_later(self._a_moment, self._begin, line)
-        else:
-            loop.call_later(self._a_moment, line.joined.set)
         return ticket
 
     def _begin(self, line: _Line) -> None:
@@ -140,12 +134,8 @@ class QueueWatch:
     async def _watch(self, line: _Line) -> None:
         try:
             while line.tickets:
-                line.joined.clear()
                 await self._look(line)
-                await asyncio.sleep(self._a_moment)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._every):
-                        await line.joined.wait()
+                await asyncio.sleep(self._every)
         finally:
             self._forget(line)
 

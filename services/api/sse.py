@@ -106,11 +106,8 @@ class ChunkEncoder:
         finish_reason: FinishReason,
         usage: Usage | None,
         run: Mapping[str, Any] | None = None,
-        id_line: bytes = b"",
     ) -> bytes:
         """Finish chunk, usage and ``[DONE]``; ``run`` (``run_body``) goes into the finish chunk.
-
-        ``id_line`` stands before the last chunk: who has its id has all of it.
 
         Usage stands in the finish chunk, or in a chunk of its own for a client that asked for
         that: clients that add up what they see must not find it twice.
@@ -118,11 +115,9 @@ class ChunkEncoder:
         counted = usage_body(usage) if usage is not None else None
         if not self._include_usage:
             extra = {**(run or {}), **({"usage": counted} if counted else {})}
-            return id_line + self._chunk({}, finish_reason, extra) + DONE
-        finish = self._chunk({}, finish_reason, run)
-        if not counted:
-            return id_line + finish + DONE
-        return finish + id_line + event({**self._envelope, "choices": [], "usage": counted}) + DONE
+            return self._chunk({}, finish_reason, extra) + DONE
+        last = event({**self._envelope, "choices": [], "usage": counted}) if counted else b""
+        return self._chunk({}, finish_reason, run) + last + DONE
 
     def _chunk(
         self,

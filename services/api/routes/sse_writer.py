@@ -135,18 +135,18 @@ class SseWriter:
 
     async def _finish(self, send: Send, data: bytes, end: CompletionCompleted) -> None:
         failure = failure_of(end)
-        id_line = self._numbering.end(end.events) if self._numbering is not None else b""
         if failure is None:
             last = self._encoder.end(
                 finish_reason_of(end),
                 self._usage_of(end),
                 run_body(end.attempts, end.continued_at),
-                id_line,
             )
         elif self._started or data:
-            last = id_line + error_event(body_of(failure))
+            last = error_event(body_of(failure))
         else:
             raise failure
+        if self._numbering is not None:
+            last = self._numbering.end(end.events) + last
         await self._send(send, data + last, more=False)
 
     async def _start(self, send: Send) -> None:

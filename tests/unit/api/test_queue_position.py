@@ -125,22 +125,6 @@ async def test_all_who_wait_share_one_look_and_nobody_looks_when_none_waits() ->
     await background.aclose(1)
 
 
-async def test_who_comes_later_is_looked_for_at_once_lest_others_count_as_before_him() -> None:
-    depths, background = FakeDepths(), Background()
-    watch = QueueWatch(depths, background, FakeClock(), every=60.0, a_moment=0.0)
-    depths.depths = {"a": Depth(1, 0, 0)}
-    first = watch.join("demo", "a", 1)
-    await eventually(lambda: first.news)
-
-    depths.depths = {"a": Depth(2, 0, 0)}
-    second = watch.join("demo", "a", 2)
-
-    await eventually(lambda: second.news == QueueNews(2, None))
-    for ticket in (first, second):
-        ticket.leave()
-    await background.aclose(0)
-
-
 async def test_what_is_taken_at_once_costs_no_look() -> None:
     depths, background = FakeDepths(), Background()
     watch = QueueWatch(depths, background, FakeClock(), every=0.05, a_moment=0.05)
