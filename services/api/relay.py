@@ -11,6 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.api.delivery import Delivery, lost
+from services.api.log_reading import LogReading
 from services.api.mailbox import Mailbox
 from services.api.ports import Clock, FrameLog, Journal
 from services.api.sequencer import Sequencer, Verdict
@@ -59,7 +60,7 @@ class Relay:
         """
         self._id, self._mailbox = completion_id, mailbox
         self._delivery, self._sequencer = delivery, delivery.sequencer
-        self._frames, self._journal = frames, journal
+        self._log, self._journal = LogReading(completion_id, frames), journal
         self._clock = clock
         self._resend = resend
         self._silence = silence
@@ -68,8 +69,6 @@ class Relay:
         self._failure: WorkerLost | None = None
         self._late = self._suspicious = late
         self._behind = False
-        self._log_position = 1
-        self._log_attempt = 0
         self._checked = clock.monotonic()
         self._retry_at = 0.0
 
@@ -150,6 +149,7 @@ class Relay:
             return self._delivery.give(frame)
         if verdict is Verdict.BRIDGE:
             return self._delivery.bridge(frame)
+        self._delivery.withhold(frame, verdict)
         if verdict is Verdict.SEAM:
             self._delivery.check_seam(frame)
         if verdict is Verdict.DIVERGED:
@@ -184,7 +184,11 @@ class Relay:
                 self._behind, self._retry_at = True, 0.0
                 return
             self._behind = self._end is not None and self._owes(self._end)
-            await self._consult_journal(data)
+            if await self._consult_journal(data):
+                # The rest may have come since the log was read: frames first, as they were said.
+                self._behind, self._retry_at = True, 0.0
+                await self._gather(data)
+                return
             if self._late:
                 # The log is asked a moment after the subscription: a straggler may be missing.
                 self._late, self._retry_at = False, now + _RETRY_LATE
@@ -194,25 +198,15 @@ class Relay:
 
     async def _read_log(self, data: list[bytes]) -> bool:
         """Relay what the log has and the reader lacks; true if there is more than one batch."""
-        reader = self._sequencer.rewound()
-        reader.attempt = self._log_attempt
-        size, hole = 0, 0
-        async with aclosing(self._frames.replay(self._id, self._log_position)) as frames:
-            async for position, frame in frames:
-                verdict = reader.judge(frame)
-                self._log_position, self._log_attempt = position + 1, reader.attempt
-                if verdict is Verdict.GAP:
-                    hole = hole or position
-                    continue
+        reader, size = self._sequencer.rewound(), 0
+        async with aclosing(self._log.on(reader)) as frames:
+            async for frame, verdict in frames:
                 body = self._from_log(frame, verdict, reader)
                 if body is not None:
                     data.append(body)
-                    size, hole = size + len(body), 0
+                    size += len(body)
                 if size > self._batch:
                     return True
-        if hole:
-            # The log itself lacks something: look again from here, a late frame may fill it.
-            self._log_position = hole
         return False
 
     def _from_log(self, frame: Frame, verdict: Verdict, reader: Sequencer) -> bytes | None:
@@ -221,6 +215,7 @@ class Relay:
         if verdict is Verdict.DELIVER:
             self._sequencer.adopt(reader)
             return self._delivery.give(frame)
+        self._delivery.withhold(frame, verdict)
         if verdict is Verdict.SEAM:
             self._sequencer.adopt(reader)
             self._delivery.check_seam(frame)
@@ -233,16 +228,21 @@ class Relay:
             self._take_end(frame)
         return None
 
-    async def _consult_journal(self, data: list[bytes]) -> None:
+    async def _consult_journal(self, data: list[bytes]) -> bool:
+        """Take what is missing from ``completed``; true if the end was not known before."""
         if self._complete:
-            return
+            return False
         whole = await self._journal.completed(self._id)
         if whole is None:
             if self._end is not None:
                 self._retry_at = self._clock.monotonic() + _RETRY_END
             elif self._sequencer.in_gap and self._delivery.bridgeable:
                 self._resend(self._sequencer.next_index - 1)
-            return
+            return False
+        if self._end is None:
+            self._end = whole
+            return True
         if self._owes(whole):
             data.append(self._delivery.rest_of(whole))
         self._end, self._behind = whole, False
+        return False

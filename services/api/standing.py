@@ -34,13 +34,13 @@ class SoFar:
 
     def __init__(self) -> None:
         self._sequencer = Sequencer()
-        self._heard = False
+        self._writers: set[int] = set()
         self._snapshot: dict[str, Any] = {}
         self._bodies: list[bytes] = []
 
     def add(self, frame: Frame) -> None:
         """Take the next frame in."""
-        self._heard = True
+        self._writers.add(frame.attempt)
         verdict = self._sequencer.judge(frame)
         whole = frame.kind is FrameKind.SNAPSHOT and frame.first == self._sequencer.next_index
         if verdict is Verdict.DELIVER:
@@ -56,7 +56,7 @@ class SoFar:
             return Standing(
                 end.status.value, end.text, end.thinking, end.tool_calls, end.attempts, end
             )
-        status: Status = "running" if self._heard else "queued"
+        status: Status = "running" if self._writers else "queued"
         text = [self._snapshot.get("text") or ""]
         thinking = [self._snapshot.get("thinking") or ""]
         calls = [dict(_flat(call)) for call in self._snapshot.get("tool_calls") or []]
@@ -70,7 +70,7 @@ class SoFar:
             "".join(text),
             "".join(thinking),
             [_tool_call(call) for call in calls],
-            self._sequencer.attempt,
+            len(self._writers),
             None,
         )
 

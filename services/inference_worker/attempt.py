@@ -7,11 +7,12 @@ from services.inference_worker.heartbeat import Heartbeat
 from services.inference_worker.listener import Listener
 from services.inference_worker.ports import Job
 from services.inference_worker.stop import StopSignal
+from services.inference_worker.takeover import FIRST, Claim
 from shared.contracts.chat import Timings
 from shared.contracts.completions import RunCompletion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """What belongs to it, from the pull to the acknowledgement."""
 
@@ -20,6 +21,8 @@ class Attempt:
     stop: StopSignal
     listener: Listener
     heartbeat: Heartbeat
+    claimed: Claim = FIRST
+    """What it starts from, once that is known."""
 
     def timings(self) -> Timings:
         """How long it has taken until now, since the pull."""

@@ -1,17 +1,14 @@
 """Whose a pulled request is: ended already, begun elsewhere, or this worker's to go on with."""
 
 from dataclasses import replace
-from typing import Final
 
 import structlog
 
 from services.inference_worker.ending import later_attempt
 from services.inference_worker.ports import Control, Job, Ledger
-from services.inference_worker.takeover import Claim, Past
+from services.inference_worker.takeover import FIRST, Claim, Past
 from shared.contracts.completions import RunCompletion
 from shared.contracts.frames import Frame, FrameKind
-
-_FIRST: Final = Claim(1)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -55,25 +52,29 @@ async def claim(
         # by heartbeats; if that one is gone, it comes again after the ack wait.
         log.warning("request_already_begun")
         return None
-    return _FIRST
+    return FIRST
 
 
-async def _take_over(ledger: Ledger, job: Job, run: RunCompletion) -> Claim:
+async def _take_over(ledger: Ledger, job: Job, run: RunCompletion) -> Claim | None:
     past, last = Past(), 0
     async for sequence, frame in ledger.frames(run.completion_id, 0):
         past.add(frame)
         last = sequence
+    # The broker may have lost what was sent, or only the newest of it, or has yet to get it from a
+    # worker that stands still: no other delivery has this number, so readers can always tell.
+    attempt = max(past.attempt + 1, job.deliveries)
     if not last:
-        # Given back unseen by a worker without a free slot; or begun, and the broker has lost what
-        # was sent of it, or has yet to get it from a worker that stands still. Readers must be able
-        # to tell: no other worker has had this number.
-        return Claim(job.deliveries)
-    mark = Frame(FrameKind.TAKEOVER, past.attempt + 1, past.next_index, 0, past.tokens, 0, 0, b"")
+        # As a rule it was only given back unseen, by a worker without a free slot.
+        return Claim(attempt)
+    mark = Frame(FrameKind.TAKEOVER, attempt, past.next_index, 0, past.tokens, 0, 0, b"")
     marked = await ledger.take_over(run.reply_subject, mark)
     # What the predecessor got through before the mark counts; what it sends later does not.
     async for _, frame in ledger.frames(run.completion_id, last, marked - 1):
         past.add(frame)
-    claimed = replace(past.claim(), spent=await ledger.spent(run.reply_subject))
+    if past.attempt >= attempt:
+        log.warning("request_taken_over_elsewhere")
+        return None
+    claimed = replace(past.claim(attempt), spent=await ledger.spent(run.reply_subject))
     log.info("completion_taken_over", attempt=claimed.attempt, events=past.next_index)
     return claimed
 

@@ -116,8 +116,8 @@ class Completions:
         except Exception:
             log.exception("completion_crashed")
             answer = attempt.listener.answer
-            said, number = (answer.said(), answer.attempt) if answer else (Said(), 1)
-            await self._end(attempt, failed(ChatError("the worker failed")), said, number)
+            said = answer.said() if answer else Said()
+            await self._end(attempt, failed(ChatError("the worker failed")), said)
 
     async def _take_on(self, attempt: Attempt) -> Claim | None:
         """Whether and from where this worker goes on; ``None`` where nothing is left to do."""
@@ -141,6 +141,7 @@ class Completions:
         claimed = await self._take_on(attempt)
         if claimed is None:
             return
+        attempt.claimed = claimed
         answer = attempt.listener.answer = self._begin(run, claimed)
         outcome = await self._work(attempt, claimed, answer)
         if isinstance(outcome, HandedOn):
@@ -160,7 +161,7 @@ class Completions:
             return
         if outcome.error is not None and outcome.error.code == ModelNotFound.code:
             self._on_model_missing()
-        await self._end(attempt, outcome, answer.said(), claimed.attempt)
+        await self._end(attempt, outcome, answer.said())
 
     async def _work(self, attempt: Attempt, claimed: Claim, answer: Answer) -> Outcome | HandedOn:
         job, run, stop = attempt.job, attempt.run, attempt.stop
@@ -197,14 +198,15 @@ class Completions:
         answer.continued_at.extend(claimed.continued_at)
         return answer
 
-    async def _end(self, attempt: Attempt, outcome: Outcome, said: Said, number: int) -> None:
+    async def _end(self, attempt: Attempt, outcome: Outcome, said: Said) -> None:
         job, run, answer = attempt.job, attempt.run, attempt.listener.answer
-        timings = attempt.timings()
+        number, timings = attempt.claimed.attempt, attempt.timings()
         event = completed_event(
             run,
             outcome,
             said,
-            attempts=number,
+            attempt=number,
+            attempts=attempt.claimed.count,
             # A place where it went on, but not to any word, is none.
             continued_at=[at for at in (answer.continued_at if answer else ()) if at < said.events],
             timings=timings,

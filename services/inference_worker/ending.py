@@ -77,7 +77,7 @@ class Ending:
         while True:
             try:
                 if lapsed() and await later_attempt(
-                    self._ledger, event.completion_id, event.attempts
+                    self._ledger, event.completion_id, event.ended_by
                 ):
                     return None
                 return await self._ledger.complete(event.completion_id, payload)
@@ -112,6 +112,6 @@ def _winner(recorded: bytes, event: CompletionCompleted) -> CompletionCompleted:
         # Nobody can read what stands there. The request must not come back for ever for that.
         log.exception("completed_unreadable")
         return event
-    # With its own number of attempts: a reader of this worker's must find out that it strayed.
+    # With its own attempt: a reader of this worker's must find out that it strayed.
     log.warning("completion_ended_elsewhere")
     return winner

@@ -56,12 +56,24 @@ def completed_event(
     outcome: Outcome,
     said: Said,
     *,
+    attempt: int,
     attempts: int,
     continued_at: Sequence[int] = (),
     timings: Timings,
     now: Callable[[], datetime],
 ) -> CompletionCompleted:
-    """The truth about a completion, as history and every gateway will read it."""
+    """The truth about a completion, as history and every gateway will read it.
+
+    Args:
+        run: What was asked for.
+        outcome: How it ended.
+        said: The answer.
+        attempt: What marks the frames of the attempt that ended it.
+        attempts: How many attempts there were.
+        continued_at: Where earlier ones were gone on from.
+        timings: How long it took.
+        now: The time.
+    """
     return CompletionCompleted(
         completion_id=run.completion_id,
         user_id=run.user_id,
@@ -76,6 +88,7 @@ def completed_event(
         usage=_usage(run, outcome, said),
         timings=timings,
         attempts=attempts,
+        last_attempt=attempt if attempt != attempts else None,
         continued_at=list(continued_at) or None,
         events=said.events,
         error=outcome.error,

@@ -20,7 +20,9 @@ class Claim:
     """An attempt at a completion, and what it starts from."""
 
     attempt: int
-    """1, 2, 3 …: marks its frames, so no two workers may ever have the same."""
+    """Marks its frames, so no two workers may ever have the same, whatever the broker has lost."""
+    count: int = 1
+    """How many workers have run it, this one included unless it only ends it."""
     said: Said = field(default_factory=Said)
     """What earlier attempts have sent."""
     digest: bytes = b""
@@ -48,6 +50,10 @@ class Claim:
     def exhausted(self) -> bool:
         """Whether there have been enough of them: this one only ends the completion."""
         return self.failed >= MAX_ATTEMPTS
+
+
+FIRST: Final = Claim(1)
+"""Nobody has worked on it."""
 
 
 @dataclass(slots=True)
@@ -97,16 +103,22 @@ class Past:
             for delta in deltas(frame.body):
                 self._take(delta)
 
-    def claim(self) -> Claim:
-        """What the attempt that comes next starts from."""
+    def claim(self, attempt: int) -> Claim:
+        """What the attempt that comes next starts from.
+
+        Args:
+            attempt: What marks its frames.
+        """
         # One that ended before its first word went on nowhere.
         places = sorted({place for place in self._continued_at if place < self.next_index})
+        failed = len(self._at_engine - self._handed_over)
         return Claim(
-            self.attempt + 1,
+            attempt,
+            len(self._at_engine) + (failed < MAX_ATTEMPTS),
             self.partial(),
             self._digest.value(),
             tuple(places),
-            failed=len(self._at_engine - self._handed_over),
+            failed=failed,
         )
 
     def partial(self) -> Said:

@@ -11,7 +11,7 @@ def end_frame(event: CompletionCompleted) -> Frame:
     ).encode()
     return Frame(
         FrameKind.END,
-        event.attempts,
+        event.ended_by,
         event.events,
         0,
         event.usage.completion_tokens if event.usage else 0,

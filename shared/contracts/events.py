@@ -81,9 +81,16 @@ class CompletionCompleted(WireModel):
     timings: Timings = Timings()
     attempts: int = 1
     """How many workers have run it."""
+    last_attempt: int | None = None
+    """What marks the frames of the one that ended it, where that is not ``attempts``."""
     continued_at: list[int] | None = None
     """Index of the first event after each place where an answer that had broken off went on."""
     events: int = 0
     """How many SSE events (indices 0 to events-1) the answer was sent as."""
     error: Failure | None = None
     place: AnswerPlace | None = None
+
+    @property
+    def ended_by(self) -> int:
+        """What marks the frames of the attempt that ended it; 0 if no worker did."""
+        return self.last_attempt or self.attempts

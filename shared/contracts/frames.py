@@ -47,7 +47,7 @@ class Frame(NamedTuple):
 
     kind: FrameKind
     attempt: int
-    """1, 2, 3 …: how many workers have run this completion, this one included."""
+    """Rises with each takeover, not always by one; 1 for who ran it on its first delivery."""
     first: int
     """Index of the first event in the body; for other kinds the next index to come."""
     events: int

@@ -5,12 +5,15 @@ Writers are the worker's own ``Answer``, ``claim`` and ``Ending``; the reader is
 Nothing here waits: coroutines are driven to their end by hand.
 """
 
+import re
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from services.api.cursor import Cursor
 from services.api.delivery import Delivery
 from services.api.mailbox import Mailbox
+from services.api.numbering import Numbering
 from services.api.relay import Relay
 from services.api.sse import ChunkEncoder
 from services.inference_worker.answer import Answer
@@ -25,12 +28,13 @@ from shared.contracts.chat import CompletionStatus, Timings
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame
 from shared.contracts.ids import CompletionId
-from shared.errors import WorkerLost
+from shared.errors import FramesGone, WorkerLost
 from tests.fakes.api.ports import FakeJournal, SetClock
 from tests.fakes.inference_worker.broker import FakeJob
 from tests.fakes.inference_worker.requests import ID, NOON, request
 
 _T = TypeVar("_T")
+_ID_LINE = re.compile(rb"^id: .*\n", re.MULTILINE)
 
 
 def drive(work: Coroutine[Any, Any, _T]) -> _T:
@@ -116,7 +120,7 @@ class Writer:
 
     def __init__(self, broker: LossyBroker, claimed: Claim) -> None:
         self._broker = broker
-        self.attempt = claimed.attempt
+        self.attempt, self.count = claimed.attempt, claimed.count
         self.done = False
         self.job = FakeJob(request().to_bytes(), [])
         template = ChunkTemplate(ID, NOON, "demo", include_usage=False)
@@ -141,7 +145,8 @@ class Writer:
             request(),
             finished(Finish("stop", 1, 1)),
             self.answer.said(),
-            attempts=self.attempt,
+            attempt=self.attempt,
+            attempts=self.count,
             timings=Timings(),
             now=lambda: NOON,
         )
@@ -158,19 +163,11 @@ class LossyStream:
         self.journal = FakeJournal()
         self.broker = LossyBroker(self.journal)
         self.mailbox = Mailbox(2**20, clock=self.clock.monotonic)
-        self.relay = Relay(
-            ID,
-            self.mailbox,
-            Delivery(ChunkEncoder(ID, "demo", NOON, include_usage=False).missing, None),
-            frames=self.broker,
-            journal=self.journal,
-            clock=self.clock,
-            resend=lambda _after: self.resend(),
-            silence=6,
-            batch=2**20,
-        )
+        encode = ChunkEncoder(ID, "demo", NOON, include_usage=False).missing
+        self.relay = self._relay(Delivery(encode, None), late=False)
         self.writers = [Writer(self.broker, Claim(1))]
         self.got = ""
+        self._after = -1
         self.openings = 0
         self.end: CompletionCompleted | None = None
         self.lost = False
@@ -198,16 +195,39 @@ class LossyStream:
             if not writer.done:
                 drive(writer.answer.resend())
 
+    def come_back(self) -> None:
+        """The reader's connection breaks, and it resumes after the last event that it has."""
+        self._after = after = max(self._after, self.relay.position - 1)
+        self.broker.under_way.clear()
+        self.mailbox = Mailbox(2**20, clock=self.clock.monotonic)
+        encode = ChunkEncoder(ID, "demo", NOON, include_usage=False).missing
+        dress = Numbering(ID, after).dress
+        self.relay = self._relay(Delivery(encode, dress, Cursor(ID, after)), late=True)
+
+    def _relay(self, delivery: Delivery, *, late: bool) -> Relay:
+        return Relay(
+            ID,
+            self.mailbox,
+            delivery,
+            frames=self.broker,
+            journal=self.journal,
+            clock=self.clock,
+            resend=lambda _after: self.resend(),
+            silence=6,
+            batch=2**20,
+            late=late,
+        )
+
     def read(self) -> None:
         """Let the reader pass on what it can."""
         if self.over:
             return
         try:
             step = drive(self.relay.step())
-        except WorkerLost:
+        except (WorkerLost, FramesGone):
             self.lost = True
             return
-        for delta in deltas(step.data):
+        for delta in deltas(_ID_LINE.sub(b"", step.data)):
             self.openings += delta.get("role") == "assistant"
             self.got += delta.get("content") or ""
         self.end = step.end

@@ -4,6 +4,7 @@ import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
+from services.api.cursor import Cursor
 from services.api.delivery import Delivery
 from services.api.following import Following
 from services.api.numbering import FROM_THE_START, Numbering
@@ -54,7 +55,8 @@ class ResumedAnswer(Response):
             clock=self._clock,
             timing=self._timing,
         )
-        delivery = Delivery(encoder.missing, numbering.dress)
+        cursor = Cursor(accepted.completion_id, self._after)
+        delivery = Delivery(encoder.missing, numbering.dress, cursor)
         async with ClientWatch(receive) as client:
             followed = await self._following.follow(accepted, delivery, self._after)
             if followed is None:

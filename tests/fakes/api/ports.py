@@ -104,6 +104,8 @@ class FakeJournal:
         self.ends: dict[CompletionId, CompletionCompleted] = {}
         self.full = False
         self.away = False
+        self.on_question: Callable[[], None] | None = None
+        """What happens while it is first asked for an end."""
 
     async def accept(self, event: CompletionAccepted) -> None:
         self._must_be_there()
@@ -123,6 +125,9 @@ class FakeJournal:
 
     async def completed(self, completion_id: CompletionId) -> CompletionCompleted | None:
         self._must_be_there()
+        happens, self.on_question = self.on_question, None
+        if happens is not None:
+            happens()
         return self.ends.get(completion_id)
 
     def _must_be_there(self) -> None:

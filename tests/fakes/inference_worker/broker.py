@@ -23,6 +23,8 @@ class FakeBroker:
     ends: dict[str, bytes] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     stored: list[tuple[int, Frame]] = field(default_factory=list)
+    before_takeover: list[tuple[int, Frame]] = field(default_factory=list)
+    """What somebody else gets stored just before a takeover of this one's."""
     buried: list[tuple[bytes, str]] = field(default_factory=list)
     abilities: dict[str, bool] = field(default_factory=dict)
     failures: int = 0
@@ -76,6 +78,7 @@ class FakeBroker:
         """See ``Ledger``."""
         self.log.append("TAKEOVER")
         self.sent.append(frame)
+        self.stored.extend(self.before_takeover)
         sequence = self.stored[-1][0] + 1 if self.stored else 1
         self.stored.append((sequence, frame))
         return sequence

@@ -158,6 +158,28 @@ async def test_after_silence_the_journal_is_asked_and_then_only_now_and_then() -
     assert (step.data, step.end is not None) == (b"[b]", True)
 
 
+@pytest.mark.parametrize("stored", [True, False])
+async def test_frames_that_come_while_the_journal_is_asked_are_relayed_as_they_were_said(
+    stored: bool,
+) -> None:
+    bench = Bench("a", "b", "c")
+    bench.log.frames = [bench.frame(0)]
+
+    def meanwhile() -> None:
+        for frame in (bench.frame(1), bench.frame(2)):
+            if stored:
+                bench.log.frames.append(frame)
+            else:
+                bench.mailbox.put(frame)
+
+    bench.journal.ends[ID] = bench.completed()
+    bench.journal.on_question = meanwhile
+    bench.relay.alarm()
+    step = await bench.relay.step()
+    assert (step.data, step.end is not None) == (b"abc", True)
+    assert bench.missing == []
+
+
 async def test_heartbeats_are_no_silence() -> None:
     bench = Bench("a")
     bench.journal.ends[ID] = bench.completed()

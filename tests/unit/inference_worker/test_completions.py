@@ -316,9 +316,31 @@ async def test_a_request_of_which_nothing_is_kept_runs_under_a_number_of_its_own
 
     end = await world.run()
 
-    assert (end.status, end.text, end.attempts) == ("completed", "Hi", 5)
+    assert (end.status, end.text, end.attempts, end.ended_by) == ("completed", "Hi", 1, 5)
     assert {frame.attempt for frame in world.broker.sent} == {5}
     assert "TAKEOVER" not in world.broker.log
+
+
+async def test_a_takeover_that_the_broker_has_lost_lends_its_number_to_nobody() -> None:
+    world = OneWorker([words("Hi"), stop()], deliveries=4)
+    world.broker.stored = [(4, Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b""))]
+
+    end = await world.run()
+
+    assert (end.attempts, end.ended_by) == (2, 4)
+    assert {frame.attempt for frame in world.broker.sent} == {4}
+
+
+async def test_of_two_successors_with_one_number_the_later_one_leaves_it_to_the_other() -> None:
+    world = OneWorker([words("Hi"), stop()], deliveries=2)
+    world.broker.stored = [(4, Frame(FrameKind.HEARTBEAT, 1, 0, 0, 0, 0, 0, b""))]
+    # It marks between this one's reading and its mark.
+    world.broker.before_takeover = [(5, Frame(FrameKind.TAKEOVER, 2, 0, 0, 0, 0, 0, b""))]
+
+    await world.completions.run(world.job, world.stop)
+
+    assert world.engine.asked == []
+    assert not {"completed", "ack", "give_back"} & set(world.broker.log)
 
 
 async def test_a_predecessor_that_sent_nothing_is_followed_by_a_whole_answer() -> None:

@@ -30,12 +30,12 @@ NOTHING = PartialDigest().value()
 
 
 def test_an_attempt_that_sent_nothing_is_run_again_as_the_next_one() -> None:
-    assert past_of(mark(FrameKind.HEARTBEAT, 1)).claim() == Claim(2, digest=NOTHING, failed=1)
+    assert past_of(mark(FrameKind.HEARTBEAT, 1)).claim(2) == Claim(2, 2, digest=NOTHING, failed=1)
 
 
 def test_a_takeover_that_came_to_nothing_has_a_number_and_is_no_attempt_that_failed() -> None:
     past = past_of(mark(FrameKind.HEARTBEAT, 1), mark(FrameKind.TAKEOVER, 2))
-    assert past.claim() == Claim(3, digest=NOTHING, failed=1)
+    assert past.claim(3) == Claim(3, 2, digest=NOTHING, failed=1)
 
 
 def test_after_three_attempts_at_an_engine_there_have_been_enough() -> None:
@@ -44,15 +44,17 @@ def test_after_three_attempts_at_an_engine_there_have_been_enough() -> None:
         for attempt in (1, 2, 3)
         for frame in (mark(FrameKind.TAKEOVER, attempt), mark(FrameKind.HEARTBEAT, attempt))
     ]
-    assert not past_of(*begun[:4]).claim().exhausted
-    assert past_of(*begun[:4]).claim().last
-    assert past_of(*begun).claim().exhausted
+    assert not past_of(*begun[:4]).claim(3).exhausted
+    assert past_of(*begun[:4]).claim(3).last
+    exhausted = past_of(*begun).claim(4)
+    assert (exhausted.exhausted, exhausted.count) == (True, 3)
 
 
 def test_takeovers_that_the_broker_interrupts_use_no_attempt_up() -> None:
     marks = [mark(FrameKind.TAKEOVER, attempt) for attempt in range(2, 9)]
-    claimed = past_of(mark(FrameKind.HEARTBEAT, 1), *marks).claim()
-    assert (claimed.attempt, claimed.last, claimed.exhausted) == (9, False, False)
+    claimed = past_of(mark(FrameKind.HEARTBEAT, 1), *marks).claim(9)
+    assert (claimed.attempt, claimed.count) == (9, 2)
+    assert (claimed.last, claimed.exhausted) == (False, False)
 
 
 def test_what_was_sent_is_what_the_next_attempt_starts_from() -> None:
@@ -62,7 +64,7 @@ def test_what_was_sent_is_what_the_next_attempt_starts_from() -> None:
         tokens(1, 3, TEMPLATE.text("lo"), opening, arguments),
     ]
 
-    claimed = past_of(mark(FrameKind.HEARTBEAT, 1), *frames).claim()
+    claimed = past_of(mark(FrameKind.HEARTBEAT, 1), *frames).claim(2)
 
     said = claimed.said
     assert claimed.attempt == 2
@@ -78,7 +80,7 @@ def test_what_was_sent_is_what_the_next_attempt_starts_from() -> None:
 
 def test_frames_of_an_attempt_that_was_taken_over_do_not_exist() -> None:
     past = past_of(mark(FrameKind.TAKEOVER, 2), tokens(1, 0, TEMPLATE.text("ghost")))
-    assert past.claim() == Claim(3, digest=NOTHING)
+    assert past.claim(3) == Claim(3, digest=NOTHING)
 
 
 def test_a_place_where_an_attempt_went_on_counts_once_a_word_followed() -> None:
@@ -90,7 +92,7 @@ def test_a_place_where_an_attempt_went_on_counts_once_a_word_followed() -> None:
         mark(FrameKind.TAKEOVER, 3, 3),
         mark(FrameKind.FROM, 3, 3),
     ]
-    assert past_of(*frames).claim().continued_at == (2,)
+    assert past_of(*frames).claim(4).continued_at == (2,)
 
 
 def test_what_follows_a_gap_was_not_relayed() -> None:
@@ -118,11 +120,11 @@ def test_what_a_snapshot_healed_has_no_digest() -> None:
     past = past_of(
         tokens(1, 0, TEMPLATE.role(), TEMPLATE.text("a")), mark(FrameKind.SNAPSHOT, 1, 4, body)
     )
-    assert past.claim().digest == b""
+    assert past.claim(2).digest == b""
 
 
 def test_a_snapshot_of_what_is_known_changes_nothing() -> None:
     body = json.dumps({"text": "a", "thinking": "", "tool_calls": []}).encode()
     frames = [tokens(1, 0, TEMPLATE.role(), TEMPLATE.text("a"))]
     with_snapshot = [*frames, mark(FrameKind.SNAPSHOT, 1, 2, body)]
-    assert past_of(*with_snapshot).claim() == past_of(*frames).claim()
+    assert past_of(*with_snapshot).claim(2) == past_of(*frames).claim(2)

@@ -25,6 +25,8 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     lossless = False
     """Whether nothing that was delivered is missing in the log, and nobody writes as a zombie."""
+    kept = False
+    """Whether nothing that was delivered is missing in the log."""
 
     @initialize()
     def begin(self) -> None:
@@ -48,7 +50,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         writer, broker = self.writing(who), self.stream.broker
         if writer is None:
             return
-        broker.stores, broker.delivers = stores or self.lossless, delivers
+        broker.stores, broker.delivers = stores or self.kept, delivers
         writer.say([f"w{writer.attempt}.{self.spoken + offset} " for offset in range(count)])
         self.spoken += count
         broker.stores = broker.delivers = True
@@ -61,10 +63,22 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.stream.deliver(0, keep=False)
         self.stream.read()
 
-    @precondition(lambda self: not self.lossless)
+    @precondition(lambda self: not self.kept)
     @rule()
     def the_log_is_made_anew(self) -> None:
         self.stream.broker.log.clear()
+
+    @precondition(lambda self: not self.kept)
+    @rule(newest=st.integers(1, 5))
+    def the_log_loses_its_newest_part(self, newest: int) -> None:
+        del self.stream.broker.log[-newest:]
+
+    @precondition(lambda self: self.kept)
+    @rule()
+    def the_reader_comes_back_with_what_it_has(self) -> None:
+        """Where the log lacks what it has, an id cannot tell whose it is."""
+        if not self.stream.over:
+            self.stream.come_back()
 
     @rule(who=st.integers(0, MOST_ATTEMPTS), delivers=st.booleans())
     def somebody_sends_everything_so_far(self, who: int, delivers: bool) -> None:
@@ -145,10 +159,16 @@ class AnyInterleaving(RuleBasedStateMachine):
 class NothingIsLost(AnyInterleaving):
     """Frames may be late, doubled or undelivered, but all are stored, and no zombie writes."""
 
-    lossless = True
+    lossless = kept = True
 
 
-@pytest.mark.parametrize("machine", [AnyInterleaving, NothingIsLost])
+class AllIsKept(AnyInterleaving):
+    """All frames are stored, zombies' too, and the reader comes and goes."""
+
+    kept = True
+
+
+@pytest.mark.parametrize("machine", [AnyInterleaving, NothingIsLost, AllIsKept])
 def test_the_text_is_exact_or_the_reader_says_that_it_is_not(
     machine: type[RuleBasedStateMachine],
 ) -> None:
