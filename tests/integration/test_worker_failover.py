@@ -127,7 +127,7 @@ async def test_a_request_that_lay_in_the_socket_of_a_frozen_worker_runs_once(
     end = await world.end_of(completion_id)
 
     # The number is its own, as nobody could know that the first one would not run it.
-    assert (end.status, end.attempts, end.events) == ("completed", 2, 11)
+    assert (end.status, end.attempts, end.ended_by, end.events) == ("completed", 1, 2, 11)
     assert world.text(completion_id) == end.text
     assert len(await world.engine_log()) == 1
     await none_queued(world)
@@ -216,7 +216,7 @@ async def test_a_worker_that_stood_still_in_the_middle_adds_nothing_when_it_wake
 
     await eventually(lambda: first.logged(CALLED_OFF) or first.logged(LOST))
     assert (end.status, end.attempts, end.events) == ("completed", 2, 81)
-    counted = [f for f in world.frames[completion_id] if f.kind.name == "TOKENS" and f.attempt == 2]
+    counted = [f for f in world.frames[completion_id] if f.kind.name == "TOKENS" and f.attempt > 1]
     assert counted[-1].next_index == 81
     assert world.kinds(completion_id).count("END") == 1
     await none_queued(world)
