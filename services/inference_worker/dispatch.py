@@ -17,6 +17,9 @@ from services.inference_worker.ports import Job
 from services.inference_worker.stop import StopReason, StopSignal
 
 _LONG_PULL: Final = 10.0
+"""At most; a worker that hangs must not be given the same request again by a pull that it still
+holds. It comes back three quarters of an ack wait after the last sign of life, or later."""
+_OF_ACK_WAIT: Final = 0.5
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0)
 _LAST_WORDS: Final = 5.0
 
@@ -145,7 +148,8 @@ class Dispatcher:
         failures = 0
         while True:
             try:
-                end = await self._puller.pull(source, self._take, wait=_LONG_PULL)
+                wait = min(_LONG_PULL, _OF_ACK_WAIT * source.ack_wait)
+                end = await self._puller.pull(source, self._take, wait=wait)
             except Exception:
                 # A task that died here would look like a held pull for ever.
                 log.exception("pull_crashed", model=source.model, lane=source.lane)
