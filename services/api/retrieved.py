@@ -3,9 +3,9 @@
 from typing import Any
 
 from services.api.failures import body_of
-from services.api.sse import run_body, tool_call_bodies, usage_body
+from services.api.sse import run_body, usage_body
 from services.api.standing import Standing
-from services.api.translation import failure_of, finish_reason_of
+from services.api.translation import choice_body, failure_of, finish_reason_of
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 
@@ -15,22 +15,7 @@ def to_standing_body(accepted: CompletionAccepted, standing: Standing) -> dict[s
     end = standing.end
     good = end is not None and end.status is CompletionStatus.COMPLETED
     reason = finish_reason_of(end) if end is not None and good else None
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": standing.text if standing.text or not standing.tool_calls else None,
-        "refusal": None,
-    }
-    if standing.thinking:
-        message["reasoning_content"] = standing.thinking
-    if standing.tool_calls:
-        message["tool_calls"] = tool_call_bodies(standing.tool_calls, indexed=False)
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": reason,
-        "finishReason": reason,
-    }
+    choice = choice_body(standing.text, standing.thinking, standing.tool_calls, reason)
     return {
         "id": accepted.completion_id,
         "object": "chat.completion",

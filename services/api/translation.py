@@ -1,6 +1,7 @@
 """Between HTTP and the contracts: pure."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -122,25 +123,31 @@ def usage_of(end: CompletionCompleted, order: Order) -> Usage:
     )
 
 
-def to_completion_body(end: CompletionCompleted, order: Order) -> dict[str, Any]:
-    """An answer in one piece: OpenAI's envelope with both spellings."""
+def choice_body(
+    text: str, thinking: str, tool_calls: Sequence[ToolCall], reason: FinishReason | None
+) -> dict[str, Any]:
+    """The one choice of an answer that is not streamed."""
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": end.text if end.text or not end.tool_calls else None,
+        "content": text if text or not tool_calls else None,
         "refusal": None,
     }
-    if end.thinking:
-        message["reasoning_content"] = end.thinking
-    if end.tool_calls:
-        message["tool_calls"] = tool_call_bodies(end.tool_calls, indexed=False)
-    reason = finish_reason_of(end)
-    choice = {
+    if thinking:
+        message["reasoning_content"] = thinking
+    if tool_calls:
+        message["tool_calls"] = tool_call_bodies(tool_calls, indexed=False)
+    return {
         "index": 0,
         "message": message,
         "logprobs": None,
         "finish_reason": reason,
         "finishReason": reason,
     }
+
+
+def to_completion_body(end: CompletionCompleted, order: Order) -> dict[str, Any]:
+    """An answer in one piece: OpenAI's envelope with both spellings."""
+    choice = choice_body(end.text, end.thinking, end.tool_calls, finish_reason_of(end))
     return {
         "id": end.completion_id,
         "object": "chat.completion",

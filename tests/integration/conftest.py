@@ -9,8 +9,11 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.provisioning.provisioner import Provisioner
+from services.api.settings import Settings as GatewaySettings
 from shared.contracts.streams import Capacity
 from shared.messaging.jetstream import JetStream
+from tests.fakes.api.gateway import RunningGateway, quick_settings
+from tests.fakes.api.worker import ScriptedWorker, scripted_worker
 from tests.support.nats_server import NatsServer
 
 
@@ -39,3 +42,31 @@ def jetstream(client: Client) -> JetStream:
 async def provisioned(jetstream: JetStream) -> JetStream:
     await Provisioner(jetstream, Capacity()).provision()
     return jetstream
+
+
+@pytest.fixture
+async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
+    async with scripted_worker(client, provisioned) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def gateway_settings(nats_server: NatsServer) -> GatewaySettings:
+    """What ``gateway`` and ``other`` run with; a module may have its own."""
+    return quick_settings(nats_server.url)
+
+
+@pytest.fixture
+async def gateway(
+    gateway_settings: GatewaySettings, worker: ScriptedWorker
+) -> AsyncGenerator[RunningGateway]:
+    async with RunningGateway(gateway_settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def other(
+    gateway_settings: GatewaySettings, worker: ScriptedWorker
+) -> AsyncGenerator[RunningGateway]:
+    async with RunningGateway(gateway_settings) as running:
+        yield running

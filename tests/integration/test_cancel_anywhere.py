@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from nats.aio.client import Client
 
 from shared.clock import utc_now
 from shared.contracts import streams, subjects
@@ -17,7 +16,7 @@ from shared.contracts.frames import FrameKind
 from shared.contracts.ids import CompletionId, UserId, new_completion_id
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
-from tests.fakes.api.worker import ScriptedWorker, chunks_of, scripted_worker
+from tests.fakes.api.worker import ScriptedWorker, chunks_of
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -52,12 +51,6 @@ class Two:
     async def ends(self) -> list[CompletionCompleted]:
         replay = self._jetstream.replay(streams.EVENTS, "chat.events.completed.*")
         return [CompletionCompleted.from_bytes(m.data) async for m in replay]
-
-
-@pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
 
 
 @pytest.fixture

@@ -31,14 +31,6 @@ async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[Scrip
         yield scripted
 
 
-@pytest.fixture
-async def gateway(
-    nats_server: NatsServer, worker: ScriptedWorker
-) -> AsyncGenerator[RunningGateway]:
-    async with RunningGateway(quick_settings(nats_server.url)) as running:
-        yield running
-
-
 class CutClient:
     """A raw connection that can be cut at any moment."""
 

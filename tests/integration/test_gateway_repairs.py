@@ -2,36 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
 from nats.aio.client import Client
 
 from shared.contracts.frames import FrameKind
-from shared.messaging.jetstream import JetStream
-from tests.fakes.api.gateway import RunningGateway, quick_settings
-from tests.fakes.api.worker import Job, ScriptedWorker, chunks_of, scripted_worker, text_of
+from tests.fakes.api.gateway import RunningGateway
+from tests.fakes.api.worker import Job, ScriptedWorker, chunks_of, text_of
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-
-
-@pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def gateway(
-    nats_server: NatsServer, worker: ScriptedWorker
-) -> AsyncGenerator[RunningGateway]:
-    async with RunningGateway(quick_settings(nats_server.url)) as running:
-        yield running
 
 
 def ask(gateway: RunningGateway, **more: object) -> asyncio.Task[httpx.Response]:

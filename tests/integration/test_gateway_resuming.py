@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -18,7 +18,7 @@ from shared.contracts.ids import UserId, new_completion_id
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.viewer import ASK, RESUMABLE, Viewer, asking, following
-from tests.fakes.api.worker import Job, ScriptedWorker, scripted_worker, sse_event
+from tests.fakes.api.worker import Job, ScriptedWorker, sse_event
 from tests.support.events import Event, parse_events
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
@@ -26,26 +26,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.integration
 
 WORDS = [f"word{number} " for number in range(12)]
-
-
-@pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def gateway(
-    nats_server: NatsServer, worker: ScriptedWorker
-) -> AsyncGenerator[RunningGateway]:
-    async with RunningGateway(quick_settings(nats_server.url)) as running:
-        yield running
-
-
-@pytest.fixture
-async def other(nats_server: NatsServer, worker: ScriptedWorker) -> AsyncGenerator[RunningGateway]:
-    async with RunningGateway(quick_settings(nats_server.url)) as running:
-        yield running
 
 
 async def say_together(job: Job, *texts: str) -> None:

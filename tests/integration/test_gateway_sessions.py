@@ -16,18 +16,12 @@ from shared.contracts.ids import MessageId, SessionId
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.history import FakeHistory, history_service
-from tests.fakes.api.worker import Job, ScriptedWorker, scripted_worker
+from tests.fakes.api.worker import Job, ScriptedWorker
 from tests.support.nats_server import NatsServer
 
 pytestmark = pytest.mark.integration
 
 Ask = dict[str, Any]
-
-
-@pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from services.api.settings import Settings as GatewaySettings
 from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted
@@ -18,7 +19,7 @@ from shared.messaging.subscriptions import ProvenSubscription
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.history import FakeHistory, history_service
 from tests.fakes.api.viewer import ASK, RESUMABLE, asking, following
-from tests.fakes.api.worker import Job, ScriptedWorker, scripted_worker
+from tests.fakes.api.worker import Job, ScriptedWorker
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -28,24 +29,14 @@ GRACE = timedelta(milliseconds=600)
 
 
 @pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def gateway(
-    nats_server: NatsServer, worker: ScriptedWorker
-) -> AsyncGenerator[RunningGateway]:
+def gateway_settings(nats_server: NatsServer) -> GatewaySettings:
     # Nobody who must leave at once may get away with waiting for the end of the drain.
-    settings = quick_settings(
+    return quick_settings(
         nats_server.url,
         resume_grace=GRACE,
         drain_timeout=timedelta(seconds=60),
         silence=timedelta(seconds=10),
     )
-    async with RunningGateway(settings) as running:
-        yield running
 
 
 @pytest.fixture

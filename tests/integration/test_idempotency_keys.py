@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from nats.aio.client import Client
 
 from services.api.adapters.nats_keys import NatsKeys
 from services.api.idempotency import Idempotency, digest_of
@@ -19,7 +18,7 @@ from shared.contracts.ids import UserId, new_completion_id
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.ports import FakeClock, FakeJournal, FakeTombstones
-from tests.fakes.api.worker import ScriptedWorker, chunks_of, scripted_worker, text_of
+from tests.fakes.api.worker import ScriptedWorker, chunks_of, text_of
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -27,12 +26,6 @@ pytestmark = pytest.mark.integration
 
 ASK: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
 ADDRESS = "/v1/chat/completions"
-
-
-@pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
 
 
 class Two:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +11,9 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.messaging.jetstream import JetStream
+from services.api.settings import Settings as GatewaySettings
 from tests.fakes.api.gateway import RunningGateway, quick_settings
-from tests.fakes.api.worker import ScriptedWorker, scripted_worker, text_of
+from tests.fakes.api.worker import ScriptedWorker, text_of
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -28,18 +28,8 @@ ADDRESS = "/v1/chat/completions"
 
 
 @pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def gateway(
-    nats_server: NatsServer, worker: ScriptedWorker
-) -> AsyncGenerator[RunningGateway]:
-    settings = quick_settings(nats_server.url, header_hold=timedelta(milliseconds=100))
-    async with RunningGateway(settings) as running:
-        yield running
+def gateway_settings(nats_server: NatsServer) -> GatewaySettings:
+    return quick_settings(nats_server.url, header_hold=timedelta(milliseconds=100))
 
 
 async def news_of(lines: AsyncIterator[str]) -> dict[str, int]:

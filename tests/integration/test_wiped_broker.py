@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from shared.contracts.ids import CompletionId
 from shared.contracts.streams import Capacity
 from shared.errors import BrokerUnavailable
 from shared.messaging.jetstream import ApiError, JetStream
-from tests.fakes.api.gateway import RunningGateway, quick_settings
-from tests.fakes.api.worker import ScriptedWorker, scripted_worker, text_of
+from tests.fakes.api.gateway import RunningGateway
+from tests.fakes.api.worker import ScriptedWorker, text_of
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -30,20 +29,6 @@ ASK: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hello"}],
     "stream": True,
 }
-
-
-@pytest.fixture
-async def worker(client: Client, provisioned: JetStream) -> AsyncGenerator[ScriptedWorker]:
-    async with scripted_worker(client, provisioned) as scripted:
-        yield scripted
-
-
-@pytest.fixture
-async def gateway(
-    nats_server: NatsServer, worker: ScriptedWorker
-) -> AsyncGenerator[RunningGateway]:
-    async with RunningGateway(quick_settings(nats_server.url)) as running:
-        yield running
 
 
 async def wipe(server: NatsServer, jetstream: JetStream, directory: Path) -> None:

@@ -1,5 +1,7 @@
 """The part that streamed and whole answers share: admission against a client that may go."""
 
+from abc import ABC, abstractmethod
+
 import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
@@ -15,7 +17,7 @@ from shared.errors import Cancelled, ChatError
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Answer(Response):
+class Answer(Response, ABC):
     """Runs a completion inside the response, so that it can watch the connection itself.
 
     A ``Response`` that calls ``send`` by itself passes through no body-wrapping layer.
@@ -53,9 +55,9 @@ class Answer(Response):
             finally:
                 running.abandon()
 
+    @abstractmethod
     async def answer(self, running: Reading, client: ClientWatch, send: Send) -> None:
         """Send the answer."""
-        raise NotImplementedError
 
     async def _start(self, client: ClientWatch) -> Reading | None:
         # Never cancelled halfway: between its two durable facts somebody owes an end.

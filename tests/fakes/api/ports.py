@@ -186,9 +186,11 @@ class FakeTombstones:
 class FakeKeys:
     def __init__(self) -> None:
         self.entries: dict[str, HeldKey] = {}
+        self.reads = 0
         self._revisions = itertools.count(1)
 
     async def get(self, key: str) -> HeldKey | None:
+        self.reads += 1
         return self.entries.get(key)
 
     async def set(self, key: str, entry: KeyEntry, revision: int | None) -> int | None:
@@ -328,12 +330,14 @@ class FakeQueueNotes:
     def __init__(self, queue: FakeQueue) -> None:
         self.numbers: dict[CompletionId, int] = {}
         self.begun: set[CompletionId] = set()
+        self.looks = 0
         self._queue = queue
 
     async def note(self, completion_id: CompletionId, number: int) -> None:
         self.numbers[completion_id] = number
 
     async def find(self, completion_id: CompletionId) -> Waiting | None:
+        self.looks += 1
         number = self.numbers.get(completion_id, 0)
         stored = self._queue.requests.get(number)
         if stored is None:

@@ -12,6 +12,7 @@ from shared.contracts.ids import CompletionId, UserId, new_completion_id
 from shared.errors import InvalidRequest, KeyReused
 from tests.fakes.api.history import NOON
 from tests.fakes.api.ports import FakeClock, FakeJournal, FakeKeys, FakeTombstones, SetClock
+from tests.support.waiting import eventually
 
 USER = UserId("local")
 
@@ -147,12 +148,13 @@ async def test_a_refused_request_frees_its_key() -> None:
 async def test_who_took_a_key_over_and_was_refused_leaves_it_to_who_had_it_before() -> None:
     scene = Scene()
     slow = await scene.claim()
+    reads = scene.keys.reads
     second = asyncio.create_task(
         scene.impatient.claim(
             USER, "key", KeyEntry(completion_id=new_completion_id(), body="b", created_at=NOON)
         )
     )
-    await asyncio.sleep(0.1)
+    await eventually(lambda: scene.keys.reads > reads)
     scene.clock.time += 3
     taken = await asyncio.wait_for(second, 2)
     assert taken.completion_id == slow.completion_id

@@ -136,7 +136,8 @@ async def test_an_answer_that_has_begun_unheard_does_not_expire() -> None:
     settings = quick_settings(waiting_deadline=timedelta(milliseconds=100))
     async with visiting(world, visitor, settings) as answering:
         await eventually(lambda: world.queue.requests)
-        await asyncio.sleep(0.4)
+        # Its deadline has come.
+        await eventually(lambda: world.notes.looks)
         assert world.journal.ends == {}
         end_of(world, CompletionStatus.COMPLETED)
         await asyncio.wait_for(answering, 2)
