@@ -30,6 +30,8 @@ class Reader:
         self.status = 0
         self.headers = httpx.Headers()
         self.arrivals: list[tuple[float, bytes]] = []
+        self.repaired = False
+        """Whether the broker may lose frames of it, so that one event stands for several."""
         self.broken: str | None = None
         """How the connection ended, if not in good order."""
         self.asked_at = time.monotonic()
@@ -97,7 +99,7 @@ class Reader:
     @property
     def transcript(self) -> Transcript:
         """What it says so far."""
-        return read(self.raw)
+        return read(self.raw, repaired=self.repaired)
 
     @property
     def completion_id(self) -> str:

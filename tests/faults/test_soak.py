@@ -105,10 +105,11 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path, report: Re
     growth = watch.growth()
     most = max(growth, key=lambda name: growth[name], default="-")
     repaired = sum(person.repaired for person in people)
+    referred = sum(person.referred for person in people)
     resumed = sum(person.resumed for person in people)
     measured = (
         f"{len(told)} answers, {len(killed)} kills, {resumed} resumed, "
-        f"{repaired} repaired, {len(wrong)} wrong, "
+        f"{repaired} repaired, {referred} referred to the whole, {len(wrong)} wrong, "
         f"{len(other)} recorded otherwise; RSS at most {growth.get(most, 0.0):+.0%} ({most})"
     )
     report("soak", f"{soak.seconds:.0f} s, {_STREAMS} streams, a kill each 20 s", measured,

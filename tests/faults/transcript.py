@@ -16,8 +16,10 @@ class Transcript:
     completion_id: str = ""
     indices: list[int] = field(default_factory=list)
     """Of events that said their own: only where the client asked for resume."""
+    repaired: bool = False
+    """Whether an event may stand for several: what the broker has lost comes as one delta."""
     jumps: list[int] = field(default_factory=list)
-    """Indices of events that stand for several: what the broker has lost comes as one delta."""
+    """Indices of events that do."""
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -37,9 +39,14 @@ class Transcript:
         return self.terminals == 1 and self.error is not None and self.finish_reason is None
 
 
-def read(raw: bytes) -> Transcript:
-    """Read a stream; what stands behind the last line end is not there yet."""
-    found = Transcript()
+def read(raw: bytes, *, repaired: bool = False) -> Transcript:
+    """Read a stream; what stands behind the last line end is not there yet.
+
+    Args:
+        raw: The bytes.
+        repaired: The broker may have lost frames: one event may stand for several.
+    """
+    found = Transcript(repaired=repaired)
     for line in raw[: raw.rfind(b"\n") + 1].decode().split("\n"):
         if found.terminals and line:
             found.oddities.append(f"after the end: {line!r}")
@@ -62,6 +69,8 @@ def _index(found: Transcript, text: str) -> None:
         found.oddities.append(f"index {index} after {found.indices[-1]}")
     elif found.indices and index > found.indices[-1] + 1:
         found.jumps.append(index)
+        if not found.repaired:
+            found.oddities.append(f"index {index} after {found.indices[-1]}")
     found.indices.append(index)
 
 
