@@ -16,6 +16,7 @@ from shared.contracts.history import (
     UpdateSession,
 )
 from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
 
 
@@ -58,6 +59,19 @@ class Turns(Protocol):
 
         Raises:
             BrokerUnavailable: not set, or set without our hearing of it.
+        """
+        ...
+
+
+class Asking(Protocol):
+    """Everything that the history service can be asked."""
+
+    async def ask(self, question: Question[Q, R], query: Q) -> R:
+        """The reply of whichever history service is free.
+
+        Raises:
+            ChatError: what the reply says; a resource that is not this user's does not exist.
+            HistoryUnavailable: nobody answers, or its database is away.
         """
         ...
 

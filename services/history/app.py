@@ -16,7 +16,7 @@ from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.background import Background, again_and_again, until_done
 from services.history.freshness import Freshness
-from services.history.handlers import build_router, operations
+from services.history.handlers import build_router
 from services.history.health import Health
 from services.history.intake import Intake
 from services.history.ports import TurnStore
@@ -24,6 +24,7 @@ from services.history.purger import Purger
 from services.history.reading import Reading
 from services.history.recorder import Recorder
 from services.history.retention import Retention
+from services.history.session_operations import session_operations
 from services.history.sessions import Sessions
 from services.history.settings import Settings
 from services.history.sweeper import Sweeper
@@ -74,7 +75,7 @@ class _History:
         )
         sessions = Sessions(store, freshness, now=utc_now)
         self.router = build_router(
-            operations(sessions, Reading(store, freshness), Health(store, self._log)),
+            session_operations(sessions, Reading(store, freshness), Health(store, self._log)),
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,
         )

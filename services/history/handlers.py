@@ -9,12 +9,10 @@ import structlog
 from faststream.nats import NatsMessage, NatsRouter
 from pydantic import ValidationError
 
-from services.history.health import Health
-from services.history.reading import Reading
-from services.history.sessions import Sessions
-from shared.contracts import history, streams, subjects
+from shared.contracts import streams, subjects
 from shared.contracts.chat import Failure
 from shared.contracts.history import Reply
+from shared.contracts.questions import Question
 from shared.contracts.wire import WireModel
 from shared.errors import ChatError, HistoryUnavailable, InvalidRequest, PayloadTooLarge
 
@@ -33,13 +31,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Operation(Generic[_Q, _R]):
-    """One subject: what is asked, what is answered, who answers, within how many seconds."""
+    """A question and who answers it."""
 
-    name: str
-    query: type[_Q]
-    reply: type[_R]
+    question: Question[_Q, _R]
     use_case: Callable[[_Q], Awaitable[_R]]
-    deadline: float
+    deadline: float | None = None
+    """Seconds; ``None`` is what the question allows."""
 
     async def answer(self, body: bytes, max_payload: int) -> bytes:
         """The reply to one message: whatever goes wrong is in it."""
@@ -49,79 +46,30 @@ class Operation(Generic[_Q, _R]):
         except ChatError as error:
             return self._failure(error.code, error.message)
         except Exception:
-            log.exception("query_failed", operation=self.name)
+            log.exception("query_failed", operation=self.question.name)
             return self._failure(ChatError.code, "the history service failed")
         return data
 
     async def _ask(self, body: bytes) -> _R:
         try:
-            query = self.query.from_bytes(body)
+            query = self.question.query.from_bytes(body)
         except ValidationError as error:
             # Not the whole error: it quotes what was sent.
             place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
-            message = f"not a {self.query.__name__}: {place or 'body'}"
+            message = f"not a {self.question.query.__name__}: {place or 'body'}"
             raise InvalidRequest(message, param=place or None) from error
         try:
-            async with asyncio.timeout(self.deadline):
+            async with asyncio.timeout(self.deadline or self._allowed):
                 return await self.use_case(query)
         except TimeoutError as error:
             raise HistoryUnavailable("the database does not answer in time") from error
 
+    @property
+    def _allowed(self) -> float:
+        return _PATIENT if self.question.patient else _PROMPT
+
     def _failure(self, code: str, message: str) -> bytes:
-        return self.reply(error=Failure(code=code, message=message)).to_bytes()
-
-
-def operations(
-    sessions: Sessions, reading: Reading, health: Health
-) -> Sequence[Operation[Any, Any]]:
-    """All that history answers."""
-    return (
-        Operation(
-            history.LIST_SESSIONS,
-            history.ListSessions,
-            history.SessionPage,
-            sessions.page,
-            _PATIENT,
-        ),
-        Operation(
-            history.CREATE_SESSION,
-            history.CreateSession,
-            history.SessionReply,
-            sessions.create,
-            _PROMPT,
-        ),
-        Operation(
-            history.GET_SESSION,
-            history.GetSession,
-            history.SessionDetail,
-            reading.detail,
-            _PATIENT,
-        ),
-        Operation(
-            history.UPDATE_SESSION,
-            history.UpdateSession,
-            history.SessionReply,
-            sessions.rename,
-            _PROMPT,
-        ),
-        Operation(
-            history.DELETE_SESSION,
-            history.DeleteSession,
-            history.SessionReply,
-            sessions.delete,
-            _PROMPT,
-        ),
-        Operation(
-            history.SESSION_HEAD,
-            history.SessionHeadQuery,
-            history.SessionHead,
-            reading.head,
-            _PATIENT,
-        ),
-        Operation(
-            history.HEALTH, history.HealthQuery, history.HistoryHealth, health.check, _PROMPT
-        ),
-    )
+        return self.question.reply(error=Failure(code=code, message=message)).to_bytes()
 
 
 def build_router(
@@ -131,7 +79,7 @@ def build_router(
     router = NatsRouter()
     for operation in answered:
         router.subscriber(
-            subjects.history(operation.name),
+            subjects.history(operation.question.name),
             streams.HISTORY_QUEUE_GROUP,
             # nats-py calls one at a time: a slow query would hold up those behind it.
             max_workers=workers,

@@ -20,14 +20,6 @@ from shared.contracts.chat import (
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.contracts.wire import WireModel
 
-LIST_SESSIONS = "list_sessions"
-CREATE_SESSION = "create_session"
-GET_SESSION = "get_session"
-UPDATE_SESSION = "update_session"
-DELETE_SESSION = "delete_session"
-SESSION_HEAD = "session_head"
-HEALTH = "health"
-
 TITLE_LENGTH = 255
 DEFAULT_TITLE = "New chat"
 

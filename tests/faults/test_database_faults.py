@@ -6,8 +6,8 @@ import time
 import pytest
 
 from shared.contracts import streams, subjects
-from shared.contracts.history import GET_SESSION
 from shared.contracts.ids import new_completion_id
+from shared.contracts.session_questions import GET_SESSION
 from tests.faults.books import balanced, books, dead_letters, documents
 from tests.faults.cluster import Cluster
 from tests.faults.reader import Reader
@@ -76,7 +76,7 @@ async def test_a_database_that_hangs_does_not_hold_up_historys_event_loop(
     while time.monotonic() - begin < hung:
         asked = time.monotonic()
         # Refused before the database is asked: so fast is history's event loop.
-        await cluster.client.request(subjects.history(GET_SESSION), b"no query", timeout=5)
+        await cluster.client.request(subjects.history(GET_SESSION.name), b"no query", timeout=5)
         slowest = max(slowest, time.monotonic() - asked)
         reply = await cluster.http.get(f"{cluster.gateway.url}/v1/health")
         states.add((reply.status_code, reply.json()["status"]))

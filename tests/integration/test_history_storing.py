@@ -11,7 +11,8 @@ from nats.aio.msg import Msg
 
 from deploy.provisioning.provisioner import Provisioner
 from services.history.settings import Settings
-from shared.contracts import history, streams, subjects
+from shared.contracts import session_questions as asked
+from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.history import (
@@ -66,7 +67,7 @@ async def _consumed(jetstream: JetStream) -> None:
 
 async def _create(client: Client) -> None:
     command = CreateSession(user_id=USER, session_id=SESSION)
-    reply = await ask(client, history.CREATE_SESSION, command, SessionReply)
+    reply = await ask(client, asked.CREATE_SESSION.name, command, SessionReply)
     assert reply.error is None
 
 
@@ -204,7 +205,7 @@ async def test_an_accepted_without_an_end_is_closed_and_its_turn_shows_it(
         await eventually(closed)
         await publish(provisioned, ended)
         query = GetSession(user_id=USER, session_id=SESSION, after_completion=turn.completion_id)
-        detail = await ask(client, history.GET_SESSION, query, SessionDetail)
+        detail = await ask(client, asked.GET_SESSION.name, query, SessionDetail)
 
     end = await provisioned.last(streams.EVENTS, subjects.completed(turn.completion_id))
     assert end is not None

@@ -1,12 +1,12 @@
 """``History`` by core requests to whichever history service is free."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 import nats.errors
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from shared.contracts import history as contract
+from shared.contracts import session_questions as asked
 from shared.contracts import subjects
 from shared.contracts.history import (
     CreateSession,
@@ -15,7 +15,6 @@ from shared.contracts.history import (
     HealthQuery,
     HistoryHealth,
     ListSessions,
-    Reply,
     Session,
     SessionDetail,
     SessionHead,
@@ -24,15 +23,13 @@ from shared.contracts.history import (
     SessionReply,
     UpdateSession,
 )
-from shared.contracts.wire import WireModel
+from shared.contracts.questions import Q, Question, R
 from shared.errors import HistoryUnavailable, SessionNotFound, error_from
 
 _PROMPT: Final = 3.0
 """Seconds: history itself gives an operation 2.5 s and then says why it failed."""
 _PATIENT: Final = 5.0
 """For what may first wait until an event has been stored."""
-
-_REPLY = TypeVar("_REPLY", bound=Reply)
 
 
 class NatsHistory:
@@ -44,43 +41,42 @@ class NatsHistory:
 
     async def list_sessions(self, query: ListSessions) -> SessionPage:
         """A page of sessions."""
-        return await self._ask(contract.LIST_SESSIONS, query, SessionPage)
+        return await self.ask(asked.LIST_SESSIONS, query)
 
     async def create_session(self, command: CreateSession) -> Session:
         """A new session."""
-        return _session(await self._ask(contract.CREATE_SESSION, command, SessionReply))
+        return _session(await self.ask(asked.CREATE_SESSION, command))
 
     async def get_session(self, query: GetSession) -> SessionDetail:
         """A session and a page of its messages."""
-        return await self._ask(contract.GET_SESSION, query, SessionDetail, patient=True)
+        return await self.ask(asked.GET_SESSION, query)
 
     async def update_session(self, command: UpdateSession) -> Session:
         """A session with another title."""
-        return _session(await self._ask(contract.UPDATE_SESSION, command, SessionReply))
+        return _session(await self.ask(asked.UPDATE_SESSION, command))
 
     async def delete_session(self, command: DeleteSession) -> None:
         """Remove it from sight."""
-        await self._ask(contract.DELETE_SESSION, command, Reply)
+        await self.ask(asked.DELETE_SESSION, command)
 
     async def session_head(self, query: SessionHeadQuery) -> SessionHead:
         """Where the next turn goes."""
-        return await self._ask(contract.SESSION_HEAD, query, SessionHead, patient=True)
+        return await self.ask(asked.SESSION_HEAD, query)
 
     async def health(self) -> HistoryHealth:
         """How it is."""
-        return await self._ask(contract.HEALTH, HealthQuery(), HistoryHealth)
+        return await self.ask(asked.HEALTH, HealthQuery())
 
-    async def _ask(
-        self, operation: str, question: WireModel, reply: type[_REPLY], *, patient: bool = False
-    ) -> _REPLY:
+    async def ask(self, question: Question[Q, R], query: Q) -> R:
+        """Any question; see ``Asking``."""
         if not self._client.is_connected:
             raise HistoryUnavailable("The message broker is away, and history behind it.")
-        timeout = max(self._timeout, _PATIENT if patient else _PROMPT)
+        timeout = max(self._timeout, _PATIENT if question.patient else _PROMPT)
         try:
             message = await self._client.request(
-                subjects.history(operation), question.to_bytes(), timeout=timeout
+                subjects.history(question.name), query.to_bytes(), timeout=timeout
             )
-            answer = reply.from_bytes(message.data)
+            answer = question.reply.from_bytes(message.data)
         except nats.errors.NoRespondersError as error:
             raise HistoryUnavailable("No history service is running.") from error
         except (nats.errors.Error, OSError) as error:

@@ -8,6 +8,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.contracts import history as contract
+from shared.contracts import session_questions as asked
 from shared.contracts.chat import Failure
 from shared.contracts.history import (
     CreateSession,
@@ -119,13 +120,15 @@ async def history_service(client: Client, history: FakeHistory) -> AsyncGenerato
         return Reply()
 
     operations: dict[str, Callable[[bytes], Awaitable[WireModel]]] = {
-        contract.LIST_SESSIONS: lambda data: history.list_sessions(ListSessions.from_bytes(data)),
-        contract.GET_SESSION: lambda data: history.get_session(GetSession.from_bytes(data)),
-        contract.SESSION_HEAD: lambda data: history.session_head(SessionHeadQuery.from_bytes(data)),
-        contract.HEALTH: lambda _data: history.health(),
-        contract.CREATE_SESSION: created,
-        contract.UPDATE_SESSION: updated,
-        contract.DELETE_SESSION: deleted,
+        asked.LIST_SESSIONS.name: lambda data: history.list_sessions(ListSessions.from_bytes(data)),
+        asked.GET_SESSION.name: lambda data: history.get_session(GetSession.from_bytes(data)),
+        asked.SESSION_HEAD.name: lambda data: history.session_head(
+            SessionHeadQuery.from_bytes(data)
+        ),
+        asked.HEALTH.name: lambda _data: history.health(),
+        asked.CREATE_SESSION.name: created,
+        asked.UPDATE_SESSION.name: updated,
+        asked.DELETE_SESSION.name: deleted,
     }
 
     async def answer(message: Msg) -> None:

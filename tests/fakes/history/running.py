@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from services.history.app import create_app
 from services.history.settings import HistorySettings, MongoSettings, Settings
 from shared.contracts import history, streams, subjects
+from shared.contracts import session_questions as asked
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import HistoryHealth, Reply
 from shared.contracts.wire import WireModel
@@ -107,7 +108,7 @@ async def answering(client: Client) -> None:
 
     async def answered() -> bool:
         try:
-            await ask(client, history.HEALTH, history.HealthQuery(), HistoryHealth)
+            await ask(client, asked.HEALTH.name, history.HealthQuery(), HistoryHealth)
         except nats.errors.Error:
             return False
         return True

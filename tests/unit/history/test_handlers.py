@@ -4,7 +4,8 @@ import asyncio
 import json
 
 from services.history.handlers import Operation
-from shared.contracts.history import HealthQuery, HistoryHealth, UpdateSession
+from shared.contracts.history import HealthQuery, HistoryHealth, SessionReply, UpdateSession
+from shared.contracts.session_questions import HEALTH, UPDATE_SESSION
 from shared.errors import SessionNotFound
 
 _MAX = 8 * 2**20
@@ -18,7 +19,7 @@ def _operation(answer: object, *, deadline: float = 5) -> Operation[HealthQuery,
             await asyncio.Event().wait()
         return HistoryHealth(database_ok=True)
 
-    return Operation("health", HealthQuery, HistoryHealth, use_case, deadline)
+    return Operation(HEALTH, use_case, deadline)
 
 
 async def _code(operation: Operation[HealthQuery, HistoryHealth], body: bytes = b"{}") -> str:
@@ -49,7 +50,7 @@ async def test_a_payload_that_is_no_query_is_answered_and_not_quoted() -> None:
 
 
 async def test_a_title_of_256_characters_is_an_invalid_request() -> None:
-    operation = Operation("x", UpdateSession, HistoryHealth, _never, 5)
+    operation = Operation(UPDATE_SESSION, _never)
     body = json.dumps({"user_id": "a", "session_id": "s", "title": "x" * 256})
 
     reply = await operation.answer(body.encode(), _MAX)
@@ -68,5 +69,5 @@ async def test_a_reply_that_the_broker_cannot_carry_is_an_error_instead() -> Non
     assert reply.error.code == "request_too_large"
 
 
-async def _never(_command: UpdateSession) -> HistoryHealth:
+async def _never(_command: UpdateSession) -> SessionReply:
     raise AssertionError

@@ -1,0 +1,25 @@
+"""Who answers questions about sessions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.history.handlers import Operation
+from services.history.health import Health
+from services.history.reading import Reading
+from services.history.sessions import Sessions
+from shared.contracts import session_questions as asked
+
+
+def session_operations(
+    sessions: Sessions, reading: Reading, health: Health
+) -> Sequence[Operation[Any, Any]]:
+    """Sessions, their messages, and how history is."""
+    return (
+        Operation(asked.LIST_SESSIONS, sessions.page),
+        Operation(asked.CREATE_SESSION, sessions.create),
+        Operation(asked.GET_SESSION, reading.detail),
+        Operation(asked.UPDATE_SESSION, sessions.rename),
+        Operation(asked.DELETE_SESSION, sessions.delete),
+        Operation(asked.SESSION_HEAD, reading.head),
+        Operation(asked.HEALTH, health.check),
+    )
