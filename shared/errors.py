@@ -72,6 +72,24 @@ class SessionNotFound(ChatError):
     code = "session_not_found"
 
 
+class MessageNotFound(ChatError):
+    """There is no such message in this session."""
+
+    code = "message_not_found"
+
+
+class PresetNotFound(ChatError):
+    """The preset does not exist or is private to somebody else: the two look alike on purpose."""
+
+    code = "preset_not_found"
+
+
+class VersionConflict(ChatError):
+    """Somebody else has changed it since it was read."""
+
+    code = "version_conflict"
+
+
 class CompletionNotFound(ChatError):
     """The completion does not exist or belongs to somebody else: the two look alike on purpose."""
 

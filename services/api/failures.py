@@ -9,16 +9,22 @@ from shared.errors import (
     FramesGone,
     InvalidRequest,
     KeyReused,
+    MessageNotFound,
     ModelNotFound,
+    PresetNotFound,
     QueueFull,
     SessionBusy,
     SessionNotFound,
+    VersionConflict,
 )
 
 _CLIENT: Final = (
     InvalidRequest,
     ModelNotFound,
     SessionNotFound,
+    MessageNotFound,
+    PresetNotFound,
+    VersionConflict,
     CompletionNotFound,
     FramesGone,
     KeyReused,

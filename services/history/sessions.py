@@ -82,9 +82,8 @@ class Sessions:
         session = found(await self._store.get(command.user_id, command.session_id))
         # Moves even where a worker's clock is ahead of this one.
         moved = max(to_milliseconds(self._now()), session.updated_at + 1)
-        renamed = await self._store.rename(
-            command.user_id, command.session_id, command.title, moved
-        )
+        title = command.title if command.title is not None else session.title or ""
+        renamed = await self._store.rename(command.user_id, command.session_id, title, moved)
         return SessionReply(session=found(renamed).to_session())
 
     async def delete(self, command: DeleteSession) -> SessionReply:

@@ -30,7 +30,19 @@ class Reply(WireModel):
     error: Failure | None = None
 
 
-class Session(WireModel):
+class SessionSettings(WireModel):
+    """What a session asks of every completion in it, unless the request says otherwise."""
+
+    model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    system_prompt: str | None = None
+    tools: list[str] | None = None
+    """Names of tools that its client offers, as requirements 1 has them."""
+
+
+class Session(SessionSettings):
     """A session as lists show it."""
 
     id: SessionId
@@ -39,7 +51,13 @@ class Session(WireModel):
     updated_at: datetime
     message_count: int = Field(ge=0)
     """Messages on the longest branch."""
-    model: str | None = None
+    version: int = 1
+    """Rises with each change of title or settings, by one."""
+    preset_id: str | None = None
+    """The preset that its settings were copied from."""
+    active_leaf: MessageId | None = None
+    """The message at the end of the branch that is shown."""
+    deleted_at: datetime | None = None
 
 
 class StoredMessage(WireModel):
@@ -64,6 +82,9 @@ class StoredMessage(WireModel):
     """How many workers have run its completion, where that was more than one."""
     continued_at: list[int] | None = None
     """As in ``CompletionCompleted``."""
+    sibling_ids: list[MessageId] | None = None
+    """All messages with the same parent, this one included, the oldest first; absent if it has
+    no other."""
 
 
 class MessageRef(WireModel):
@@ -82,6 +103,10 @@ class ListSessions(WireModel):
     user_id: UserId
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = None
+    search: str | None = Field(default=None, max_length=200)
+    """Only sessions that have every one of these words in their title or their messages."""
+    deleted: bool = False
+    """Those that were deleted, and can be restored, instead."""
 
 
 class SessionPage(Reply):
@@ -91,13 +116,13 @@ class SessionPage(Reply):
     next_cursor: str | None = None
 
 
-class CreateSession(WireModel):
+class CreateSession(SessionSettings):
     """Without a title the first user message gives one."""
 
     user_id: UserId
     session_id: SessionId
     title: str | None = Field(default=None, max_length=TITLE_LENGTH)
-    model: str | None = None
+    preset_id: str | None = None
 
 
 class SessionReply(Reply):
@@ -107,7 +132,7 @@ class SessionReply(Reply):
 
 
 class GetSession(WireModel):
-    """A session and a page of its active branch.
+    """A session and a page of its active branch, or of the one that ends at ``leaf``.
 
     ``after_completion`` names the last completion that the asker has seen end: the reply holds its
     turn, waiting for the consumer at most 1.5 s and then reading the event itself.
@@ -116,25 +141,34 @@ class GetSession(WireModel):
     user_id: UserId
     session_id: SessionId
     after_completion: CompletionId | None = None
+    leaf: MessageId | None = None
     before_depth: int | None = None
     """Only messages less deep than this: the cursor of the page before."""
+    after_depth: int | None = None
+    """Only messages deeper than this, the first of them first: the cursor of the page after."""
     limit: int = Field(default=200, ge=1, le=1000)
 
 
 class SessionDetail(Reply):
-    """``messages`` in order of depth; ``next_before_depth`` asks for the ones before them."""
+    """``messages`` in order of depth; the cursors ask for those before and after them."""
 
     session: Session | None = None
     messages: list[StoredMessage] = Field(default_factory=list)
     next_before_depth: int | None = None
+    next_after_depth: int | None = None
 
 
 class UpdateSession(WireModel):
-    """Give the session a title."""
+    """Change the session: what is absent stays as it is."""
 
     user_id: UserId
     session_id: SessionId
-    title: str = Field(max_length=TITLE_LENGTH)
+    title: str | None = Field(default=None, max_length=TITLE_LENGTH)
+    settings: SessionSettings | None = None
+    cleared: list[str] = Field(default_factory=list)
+    """Names of settings that get no value any more."""
+    version: int | None = None
+    """Only if the session still has this one."""
 
 
 class DeleteSession(WireModel):
@@ -142,6 +176,47 @@ class DeleteSession(WireModel):
 
     user_id: UserId
     session_id: SessionId
+
+
+class RestoreSession(WireModel):
+    """Bring a deleted session back, with what was stored meanwhile."""
+
+    user_id: UserId
+    session_id: SessionId
+
+
+class ForkSession(WireModel):
+    """A new session with the branch that ends at a message, and the same settings."""
+
+    user_id: UserId
+    session_id: SessionId
+    message_id: MessageId
+    new_session_id: SessionId
+
+
+class ReadTree(WireModel):
+    """A page of all messages of all branches, in order of depth, then id."""
+
+    user_id: UserId
+    session_id: SessionId
+    after_completion: CompletionId | None = None
+    cursor: str | None = None
+
+
+class MessageTree(Reply):
+    """A part of a session's tree; ``next_cursor`` is absent on the last page."""
+
+    session: Session | None = None
+    messages: list[StoredMessage] = Field(default_factory=list)
+    next_cursor: str | None = None
+
+
+class ImportSession(CreateSession):
+    """A new session with the messages of an export; their ids become ids of their own."""
+
+    messages: list[StoredMessage] = Field(default_factory=list)
+    """Each after its parent."""
+    active_leaf: MessageId | None = None
 
 
 class SessionHeadQuery(WireModel):

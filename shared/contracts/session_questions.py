@@ -5,10 +5,15 @@ from typing import Final
 from shared.contracts.history import (
     CreateSession,
     DeleteSession,
+    ForkSession,
     GetSession,
     HealthQuery,
     HistoryHealth,
+    ImportSession,
     ListSessions,
+    MessageTree,
+    ReadTree,
+    RestoreSession,
     SessionDetail,
     SessionHead,
     SessionHeadQuery,
@@ -23,5 +28,9 @@ CREATE_SESSION: Final = Question("create_session", CreateSession, SessionReply)
 GET_SESSION: Final = Question("get_session", GetSession, SessionDetail, patient=True)
 UPDATE_SESSION: Final = Question("update_session", UpdateSession, SessionReply)
 DELETE_SESSION: Final = Question("delete_session", DeleteSession, SessionReply)
+RESTORE_SESSION: Final = Question("restore_session", RestoreSession, SessionReply)
+FORK_SESSION: Final = Question("fork_session", ForkSession, SessionReply, patient=True)
+READ_TREE: Final = Question("read_tree", ReadTree, MessageTree, patient=True)
+IMPORT_SESSION: Final = Question("import_session", ImportSession, SessionReply, patient=True)
 SESSION_HEAD: Final = Question("session_head", SessionHeadQuery, SessionHead, patient=True)
 HEALTH: Final = Question("health", HealthQuery, HistoryHealth)

@@ -1,0 +1,40 @@
+"""Live events of sessions, on ``chat.live.<user>.<session>``: never stored, for sockets alone.
+
+What was missed is read again: a session from history, an answer by ``resume``.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from shared.contracts.history import Session
+from shared.contracts.ids import CompletionId, MessageId, SessionId
+from shared.contracts.wire import WireModel
+
+
+class LiveEvent(WireModel):
+    """What has happened in a session."""
+
+    type: Literal[
+        "turn_started",
+        "turn_ended",
+        "queued",
+        "typing",
+        "stop_typing",
+        "session_created",
+        "session_updated",
+        "session_deleted",
+    ]
+    session_id: SessionId
+    origin: str
+    """The gateway, and the socket where one caused it: ``<gateway>`` or ``<gateway>/<socket>``."""
+    completion_id: CompletionId | None = None
+    """Of the turn."""
+    message_id: MessageId | None = None
+    """Of the user message of a turn that has started; absent for a regenerate."""
+    content: str | None = None
+    """Its text."""
+    created_at: datetime | None = None
+    position: int | None = None
+    """In the queue."""
+    session: Session | None = None
+    """As it is now, for ``session_created`` and ``session_updated``."""
