@@ -86,8 +86,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (chat, cancel, completion, models, sessions, health):
+    for module in (chat, cancel, completion, models, health):
         app.include_router(module.router)
+    for faced in (sessions,):
+        for router in faced.router.routers:
+            app.include_router(router)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if settings.api.cors_origins:

@@ -7,6 +7,7 @@ from typing import Final
 import orjson
 import structlog
 import uuid_utils
+from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
@@ -17,6 +18,8 @@ from services.api.scope_keys import ANSWER_HEADERS, REQUEST_ID
 log = structlog.stdlib.get_logger(__name__)
 
 _SANE: Final = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_FACES: Final = ("/api/chat/", "/ai-chat/api/")
+_SNAKE_NAME: Final = re.compile(rb"(?:(?<=&)|^)[a-z]+(?:_[a-z]+)+(?==|&|$)")
 _UNLOGGED: Final = frozenset({"/healthz", "/readyz"})
 
 
@@ -36,6 +39,7 @@ class RequestContext:
         scope[REQUEST_ID] = request_id.decode()
         scope[ANSWER_HEADERS] = extra
         _drop_trailing_slash(scope)
+        _spell_query(scope)
         began, status = time.perf_counter(), 0
 
         async def send_first(message: Message) -> None:
@@ -76,6 +80,15 @@ def _drop_trailing_slash(scope: Scope) -> None:
     path = scope["path"]
     if len(path) > 1 and path.endswith("/"):
         scope["path"] = path.rstrip("/") or "/"
+
+
+def _spell_query(scope: Scope) -> None:
+    # Routes name their parameters in camelCase; both faces take either spelling.
+    query = scope["query_string"]
+    if b"_" in query and scope["path"].startswith(_FACES):
+        scope["query_string"] = _SNAKE_NAME.sub(
+            lambda name: to_camel(name[0].decode()).encode(), query
+        )
 
 
 async def _send_internal_error(send: Send) -> None:

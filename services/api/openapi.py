@@ -10,12 +10,15 @@ from pydantic.json_schema import models_json_schema
 
 from services.api.schemas.chat import ChatCompletionRequest
 from services.api.schemas.sessions import CreateSessionRequest, UpdateSessionRequest
+from services.api.snake_document import respell
 
 _BODIES: Sequence[type[BaseModel]] = (
     ChatCompletionRequest,
     CreateSessionRequest,
     UpdateSessionRequest,
 )
+_SNAKE_FACE = "/ai-chat/api"
+_ALIKE = frozenset({"ErrorBody"})
 _TEMPLATE = "#/components/schemas/{model}"
 
 
@@ -27,5 +30,6 @@ def document(app: FastAPI) -> dict[str, Any]:
             [(model, "validation") for model in _BODIES], ref_template=_TEMPLATE
         )
         schema.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+        respell(schema, _SNAKE_FACE, keep=_ALIKE)
         app.openapi_schema = schema
     return app.openapi_schema

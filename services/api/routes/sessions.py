@@ -1,13 +1,13 @@
 """``/api/chat/sessions``: requirements 1. A malformed id is 400, an unknown one 404."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from services.api.answers import to_session_body, to_session_detail
 from services.api.deps import StateDep, UserDep, read_body
 from services.api.parsing import parse_body
-from services.api.schemas.errors import ErrorBody
+from services.api.routes.faces import FacedRouter, json_body
 from services.api.schemas.sessions import (
     CreateSessionRequest,
     SessionBody,
@@ -18,17 +18,9 @@ from services.api.schemas.sessions import (
 from shared.contracts.ids import SessionId, parse_session_id
 from shared.errors import InvalidRequest
 
-router = APIRouter(
-    prefix="/api/chat/sessions",
-    responses={status: {"model": ErrorBody} for status in (400, 404, 503)},
-)
+router = FacedRouter("/sessions")
 
 _MOST: Final = 200
-
-
-def _body(name: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{name}"}
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
 @router.get("", summary="List sessions")
@@ -50,7 +42,7 @@ async def list_sessions(
     "",
     status_code=201,
     summary="Create a session",
-    openapi_extra=_body("CreateSessionRequest"),
+    openapi_extra=json_body("CreateSessionRequest", required=False),
 )
 async def create_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """An empty body is fine: the first message gives the title."""
@@ -79,7 +71,7 @@ async def get_session(
 @router.put(
     "/{session_id}",
     summary="Rename a session",
-    openapi_extra=_body("UpdateSessionRequest"),
+    openapi_extra=json_body("UpdateSessionRequest"),
 )
 async def update_session(
     session_id: str, request: Request, state: StateDep, user: UserDep

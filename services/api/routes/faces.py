@@ -1,0 +1,97 @@
+"""One resource under two addresses, in two spellings: requirements 1 and requirements 5."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypedDict, TypeVar, Unpack
+
+from fastapi import APIRouter
+
+from services.api.schemas.errors import ErrorBody
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Face(NamedTuple):
+    """Where it is, and whether its answers say ``createdAt`` or ``created_at``."""
+
+    prefix: str
+    camel: bool
+
+
+class Options(TypedDict, total=False):
+    """Of ``APIRouter.add_api_route``."""
+
+    summary: str
+    status_code: int
+    response_model: type | None
+    response_model_exclude_none: bool
+    openapi_extra: dict[str, Any]
+
+
+FACES: Final = (Face("/api/chat", camel=True), Face("/ai-chat/api", camel=False))
+
+
+class FacedRouter:
+    """Adds each route to both faces; requests take either spelling at both.
+
+    Answers are ``AnswerModel``s (or ``None``, or a ``Response`` of the route's own making): FastAPI
+    writes their aliases on one face and their names on the other.
+    """
+
+    def __init__(self, path: str, *, errors: tuple[int, ...] = (400, 404, 503)) -> None:
+        """Under ``<face>/<path>``.
+
+        Args:
+            path: ``/sessions`` and the like.
+            errors: Statuses of the error body, for the document.
+        """
+        responses: dict[int | str, dict[str, Any]] = {
+            status: {"model": ErrorBody} for status in errors
+        }
+        self.routers = [APIRouter(prefix=face.prefix + path, responses=responses) for face in FACES]
+
+    def route(self, method: str, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
+        """As FastAPI's decorators."""
+
+        def add(endpoint: _F) -> _F:
+            for face, router in zip(FACES, self.routers, strict=True):
+                router.add_api_route(
+                    path,
+                    endpoint,
+                    methods=[method],
+                    response_model_by_alias=face.camel,
+                    **options,
+                )
+            return endpoint
+
+        return add
+
+    def get(self, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
+        """``GET``."""
+        return self.route("GET", path, **options)
+
+    def post(self, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
+        """``POST``."""
+        return self.route("POST", path, **options)
+
+    def put(self, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
+        """``PUT``."""
+        return self.route("PUT", path, **options)
+
+    def patch(self, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
+        """``PATCH``."""
+        return self.route("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
+        """``DELETE``."""
+        return self.route("DELETE", path, **options)
+
+
+def json_body(model: str, *, required: bool = True) -> dict[str, Any]:
+    """``openapi_extra`` of a route that parses its body by itself with the schema ``model``.
+
+    The schema's class is named in ``services.api.openapi``.
+    """
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}
+    }
