@@ -25,13 +25,14 @@ from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
 from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
-from services.api.routes import cancel, chat, completion, health, models, sessions
+from services.api.routes import archive, cancel, chat, completion, health, models, sessions, turns
 from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
 from services.api.settings import Settings
 from services.api.terminals import Terminals
 from services.api.turn_lease import TurnLeases
+from services.api.turns import SessionDefaults, Turns
 from services.api.watching import Watching
 from services.api.world import OpenWorld, World, nats_world
 from shared.errors import ChatError
@@ -45,6 +46,9 @@ _EXPOSED = [
     "Idempotency-Replayed",
     "X-Parley-Ignored",
     "X-Parley-Unavailable-Tools",
+    "X-Message-Id",
+    "X-User-Message-Id",
+    "ETag",
     "Retry-After",
 ]
 
@@ -88,7 +92,7 @@ def create_app(
     )
     for module in (chat, cancel, completion, models, health):
         app.include_router(module.router)
-    for faced in (sessions,):
+    for faced in (archive, sessions, turns):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)
@@ -209,6 +213,7 @@ def build_state(
             ping_interval=api.ping_interval.total_seconds(),
             send_timeout=api.send_timeout.total_seconds(),
         ),
+        turns=Turns(world.history, leases, world.catalog, SessionDefaults(), world.clock),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )

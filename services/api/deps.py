@@ -19,6 +19,7 @@ from services.api.orders import Timing
 from services.api.ports import Broker, Clock, Journal
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
+from services.api.turns import Turns
 from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
 
@@ -42,6 +43,7 @@ class State(TypedDict):
     journal: Journal
     sessions: Sessions
     timing: Timing
+    turns: Turns
     body_timeout: float
     max_body_bytes: int
 
