@@ -193,6 +193,7 @@ def _answer(event: CompletionCompleted, place: AnswerPlace) -> MessageRecord:
         usage=event.usage,
         attempts=event.attempts if event.attempts > 1 else None,
         continued_at=event.continued_at,
+        context_omitted=event.context_omitted,
         created_at=to_milliseconds(event.completed_at),
         size=text_size(message, Message(role="assistant", content=event.thinking)),
     )

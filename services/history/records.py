@@ -147,6 +147,7 @@ class MessageRecord(Record):
     usage: Usage | None = None
     attempts: int | None = None
     continued_at: list[int] | None = None
+    context_omitted: int | None = None
 
     def to_message(self, sibling_ids: list[MessageId] | None = None) -> StoredMessage:
         """What queries answer."""
