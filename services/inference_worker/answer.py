@@ -188,6 +188,11 @@ class Answer:
             self._resent_at = now
             await self._snapshot()
 
+    async def last_word(self) -> None:
+        """Everything that was sent, for a successor; nothing is sent after it."""
+        if self.started:
+            await self._snapshot()
+
     async def _snapshot(self) -> None:
         said = self.said()
         body = {

@@ -65,7 +65,8 @@ class Listener:
     async def yield_to_successor(self) -> bool:
         """Stop, and return once nothing of it is sent any more; false if it does not come to that.
 
-        An answer that has reached its end is told first: the successor finds ``completed``.
+        An answer that has reached its end is told first: the successor finds ``completed``. One
+        that has not is said whole: the broker may have lost what readers have got.
         """
         self._stop.set(StopReason.YIELDED)
         try:
@@ -73,6 +74,8 @@ class Listener:
                 await self._quiet.wait()
         except TimeoutError:
             return False
+        if self.answer is not None:
+            await self.answer.last_word()
         return True
 
     def quiet(self) -> None:

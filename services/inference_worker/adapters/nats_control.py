@@ -19,7 +19,7 @@ from shared.contracts.workers import ControlReply, ControlRequest
 from shared.errors import BrokerUnavailable
 from shared.messaging.subscriptions import ProvenSubscription
 
-_CALL_OFF_TIMEOUT: Final = 0.5
+_CALL_OFF_TIMEOUT: Final = 0.75
 """Its successor's readers wait for it. What it says later, the takeover makes void."""
 _LAST_REPLIES: Final = 1.0
 

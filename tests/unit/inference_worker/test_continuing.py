@@ -9,6 +9,7 @@ import pytest
 from services.inference_worker.ports import Batch, Call, Finish, Thinking
 from services.inference_worker.sse import ChunkTemplate, deltas
 from services.inference_worker.stop import StopReason
+from services.inference_worker.takeover import Past
 from shared.contracts.completions import RunCompletion
 from shared.contracts.frames import HANDED_OVER, Frame, FrameKind, PartialDigest
 from shared.errors import ContextLengthExceeded, EngineError, EngineTimeout, EngineUnavailable
@@ -413,3 +414,31 @@ async def test_a_reader_that_asks_for_what_was_lost_gets_a_snapshot() -> None:
     assert (snapshot.first, b'"text":"Hel"' in snapshot.body) == (2, True)
     world.stop.set(StopReason.CANCELLED)
     await running
+
+
+async def test_who_yields_leaves_its_successor_what_the_broker_has_lost() -> None:
+    world = OneWorker([words("Hel", "lo"), asyncio.Event()])
+    running = world.start()
+    await eventually(lambda: world.broker.text == "Hello")
+    assert world.broker.asked is not None
+
+    assert await world.broker.asked.yield_to_successor()
+    await running
+
+    # The log has kept nothing of the frames before it.
+    past = Past()
+    past.add(world.broker.sent[-1])
+    assert world.broker.sent[-1].kind is FrameKind.SNAPSHOT
+    assert (past.partial().text, past.next_index) == ("Hello", world.broker.sent[-1].first)
+
+
+async def test_who_yields_before_its_first_word_has_no_last_one() -> None:
+    world = OneWorker([asyncio.Event()])
+    running = world.start()
+    await eventually(lambda: world.engine.asked)
+    assert world.broker.asked is not None
+
+    assert await world.broker.asked.yield_to_successor()
+    await running
+
+    assert world.broker.frames_of(FrameKind.SNAPSHOT) == []
