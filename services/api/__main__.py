@@ -1,5 +1,6 @@
 """``parley api``: one gateway."""
 
+import logging
 import socket
 import sys
 from typing import Final
@@ -32,13 +33,16 @@ def main(open_world: OpenWorld = nats_world) -> None:
     send_timeout = settings.api.send_timeout.total_seconds()
     listener = listen(settings.api.host, settings.api.port, send_timeout=send_timeout)
     drain = Drain()
+    # Below that it logs the address of each WebSocket, with the token in it.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
         create_app(settings, drain=drain, open_world=open_world),
         host=settings.api.host,
         port=listener.getsockname()[1],
         http=GatewayProtocol,
         loop="uvloop",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.api.socket_message_bytes,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from services.api import error_handlers, openapi
+from services.api.announcing import Announcing
 from services.api.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.cancelling import Cancelling
 from services.api.completions import Completions
@@ -25,16 +26,31 @@ from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
 from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
-from services.api.routes import archive, cancel, chat, completion, health, models, sessions, turns
+from services.api.room import Room
+from services.api.rooms import Rooms
+from services.api.routes import (
+    archive,
+    cancel,
+    chat,
+    completion,
+    health,
+    models,
+    sessions,
+    sockets,
+    turns,
+)
 from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
 from services.api.settings import Settings
+from services.api.socket_gate import SocketGate, SocketTiming
 from services.api.terminals import Terminals
+from services.api.turn_feeds import TurnFeeds
 from services.api.turn_lease import TurnLeases
 from services.api.turns import SessionDefaults, Turns
 from services.api.watching import Watching
 from services.api.world import OpenWorld, World, nats_world
+from shared.contracts.ids import SessionId, UserId
 from shared.errors import ChatError
 from shared.tasks import end_tasks
 
@@ -90,7 +106,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (chat, cancel, completion, models, health):
+    for module in (chat, cancel, completion, models, health, sockets):
         app.include_router(module.router)
     for faced in (archive, sessions, turns):
         for router in faced.router.routers:
@@ -139,6 +155,7 @@ def build_state(
         world.clock,
         patience=api.cancel_patience.total_seconds(),
     )
+    announcing = Announcing(world.live, world.history, world.background)
     lingering = Lingering(
         watching,
         world.watchers,
@@ -153,7 +170,7 @@ def build_state(
         queue=world.queue,
         notes=world.notes,
         line=QueueWatch(world.depths, world.background, world.clock),
-        seating=Seating(world.history, leases),
+        seating=Seating(world.history, leases, announcing),
         terminals=terminals,
         cancelling=cancelling,
         background=world.background,
@@ -162,6 +179,7 @@ def build_state(
         watching=watching,
         lingering=lingering,
         resending=Resending(world.workers, world.background),
+        announcing=announcing,
     )
     patience = Patience(
         waiting=deadlines.waiting_deadline.total_seconds(),
@@ -189,6 +207,26 @@ def build_state(
         world.clock,
         patience=CANCEL_ANSWER,
     )
+    following = Following(
+        desk,
+        feeds=world.feeds,
+        frames=world.followed_frames,
+        guests=Guests(desk),
+        patience=patience,
+    )
+    turn_feeds = TurnFeeds(following, world.journal, world.clock)
+
+    def make_room(user_id: UserId, session_id: SessionId) -> Room:
+        return Room(
+            user_id,
+            session_id,
+            live=world.live,
+            feeds=turn_feeds,
+            leases=leases,
+            announcing=announcing,
+            background=world.background,
+        )
+
     return State(
         background=world.background,
         broker=world.broker,
@@ -197,17 +235,27 @@ def build_state(
         clock=world.clock,
         completions=completions,
         drain=drain,
-        following=Following(
-            desk,
-            feeds=world.feeds,
-            frames=world.followed_frames,
-            guests=Guests(desk),
-            patience=patience,
-        ),
+        following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
         health=Health(world.broker, world.history, world.catalog),
-        sessions=Sessions(world.history, leases, cancelling, world.background),
+        sessions=Sessions(world.history, leases, cancelling, world.background, announcing),
+        live=world.live,
+        rooms=Rooms(
+            make_room,
+            feeds=turn_feeds,
+            completions=completions,
+            cancellations=cancellations,
+            announcing=announcing,
+            background=world.background,
+        ),
+        sockets=SocketGate(
+            origins=api.cors_origins,
+            per_user=api.sockets_per_user,
+            timing=SocketTiming(
+                idle=api.socket_idle.total_seconds(), send=api.send_timeout.total_seconds()
+            ),
+        ),
         timing=Timing(
             header_hold=api.header_hold.total_seconds(),
             ping_interval=api.ping_interval.total_seconds(),

@@ -192,6 +192,7 @@ class Completions:
         terminals = self._desk.terminals
         try:
             await self._desk.journal.accept(accepted)
+            await self._desk.announcing.turn_started(accepted)
             number = await self._desk.queue.enqueue(payload, command.model, lane)
         except QueueFull as error:
             end = terminals.make(command, CompletionStatus.REJECTED, error)

@@ -15,10 +15,13 @@ from services.api.draining import Drain
 from services.api.following import Following
 from services.api.health import Health
 from services.api.idempotency import Idempotency
+from services.api.live_ports import Live
 from services.api.orders import Timing
 from services.api.ports import Broker, Clock, Journal
+from services.api.rooms import Rooms
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
+from services.api.socket_gate import SocketGate
 from services.api.turns import Turns
 from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
@@ -41,7 +44,10 @@ class State(TypedDict):
     health: Health
     idempotency: Idempotency
     journal: Journal
+    live: Live
+    rooms: Rooms
     sessions: Sessions
+    sockets: SocketGate
     timing: Timing
     turns: Turns
     body_timeout: float

@@ -2,6 +2,7 @@
 
 from services.api.guests import Guests
 from services.api.mailbox import Mailbox
+from services.api.queue_news import QueueNews
 from services.api.relay import Relay
 from services.api.running import Desk
 from services.api.steps import Step
@@ -54,9 +55,14 @@ class Followed:
         self._mailbox.wake()
 
     @property
-    def queue_news(self) -> None:
+    def begun(self) -> bool:
+        """Whether an engine may have worked on it: nobody knows here."""
+        return True
+
+    @property
+    def queue_news(self) -> QueueNews | None:
         """Only the gateway that has queued it knows."""
-        return
+        return None
 
     async def next(self, until: float) -> Step:
         """The next bytes, the end, or nothing once it is ``until`` or somebody has woken it.

@@ -31,9 +31,14 @@ class RequestContext:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            _drop_trailing_slash(scope)
+        await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         extra: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
         scope[REQUEST_ID] = request_id.decode()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from services.api.announcing import Announcing
 from services.api.background import Background
 from services.api.cancelling import Cancelling
 from services.api.draining import Drain
@@ -62,6 +63,7 @@ class Desk:
     watching: Watching
     lingering: Lingering
     resending: Resending
+    announcing: Announcing
 
 
 class Running:

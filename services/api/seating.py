@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from services.api.announcing import Announcing
 from services.api.orders import TurnPlan
 from services.api.placing import PlacedTurn, place_turn, place_under
 from services.api.session_ports import Held, History, TurnState
@@ -25,7 +26,8 @@ class Seat(NamedTuple):
 class Seating:
     """Takes and gives back seats."""
 
-    def __init__(self, history: History, leases: TurnLeases) -> None:
+    def __init__(self, history: History, leases: TurnLeases, announcing: Announcing) -> None:
+        self._announcing = announcing
         self._history = history
         self._leases = leases
 
@@ -78,11 +80,13 @@ class Seating:
         Raises:
             BrokerUnavailable: no answer.
         """
-        await self._leases.release(seat.lease, _state_after(seat, end))
+        if await self._leases.release(seat.lease, _state_after(seat, end)):
+            self._tell(seat, end)
 
     async def leave_patiently(self, seat: Seat, end: CompletionCompleted | None) -> None:
         """The same, waiting for a broker that is away."""
-        await self._leases.release_patiently(seat.lease, _state_after(seat, end))
+        if await self._leases.release_patiently(seat.lease, _state_after(seat, end)):
+            self._tell(seat, end)
 
     async def adopt(self, accepted: CompletionAccepted) -> Seat | None:
         """Hold the session for a completion whose gateway may be gone; ``None`` if it is held.
@@ -103,6 +107,11 @@ class Seating:
     def forget(self, seat: Seat) -> None:
         """Hold the session no more; it is free once the lease has run out."""
         self._leases.forget(seat.lease)
+
+    def _tell(self, seat: Seat, end: CompletionCompleted | None) -> None:
+        if end is not None and end.status is not CompletionStatus.REJECTED:
+            lease = seat.lease
+            self._announcing.turn_ended(lease.state.user_id, lease.session_id, end.completion_id)
 
     async def _head(self, user_id: UserId, session_id: SessionId, held: Held | None) -> SessionHead:
         last = held.state.last if held is not None else None

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.api.announcing import Announcing
 from services.api.background import Background
 from services.api.cancelling import Cancelling
 from services.api.session_ports import History
@@ -41,7 +42,9 @@ class Sessions:
         leases: TurnLeases,
         cancelling: Cancelling,
         background: Background,
+        announcing: Announcing,
     ) -> None:
+        self._announcing = announcing
         self._history = history
         self._leases = leases
         self._cancelling = cancelling
@@ -53,7 +56,7 @@ class Sessions:
 
     async def create(self, command: CreateSession) -> Session:
         """A new session."""
-        return await self._history.create_session(command)
+        return self._created(command.user_id, await self._history.create_session(command))
 
     async def read(
         self,
@@ -98,12 +101,16 @@ class Sessions:
 
     async def update(self, command: UpdateSession) -> Session:
         """Another title, other settings."""
-        return await self._history.update_session(command)
+        session = await self._history.update_session(command)
+        self._announcing.updated(command.user_id, session)
+        return session
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> Session:
         """Bring a deleted one back."""
         command = RestoreSession(user_id=user_id, session_id=session_id)
-        return whole(await self._history.ask(asked.RESTORE_SESSION, command))
+        return self._created(
+            user_id, whole(await self._history.ask(asked.RESTORE_SESSION, command))
+        )
 
     async def fork(self, user_id: UserId, session_id: SessionId, message_id: MessageId) -> Session:
         """A new session with the branch that ends at a message."""
@@ -114,7 +121,7 @@ class Sessions:
             new_session_id=new_session_id(),
         )
         await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
-        return whole(await self._history.ask(asked.FORK_SESSION, command))
+        return self._created(user_id, whole(await self._history.ask(asked.FORK_SESSION, command)))
 
     async def tree(
         self, user_id: UserId, session_id: SessionId
@@ -143,11 +150,14 @@ class Sessions:
 
     async def bring_in(self, command: ImportSession) -> Session:
         """A new session with the messages of an export."""
-        return whole(await self._history.ask(asked.IMPORT_SESSION, command))
+        return self._created(
+            command.user_id, whole(await self._history.ask(asked.IMPORT_SESSION, command))
+        )
 
     async def delete(self, user_id: UserId, session_id: SessionId) -> None:
         """Remove it from sight, and stop the turn that is running in it."""
         await self._history.delete_session(DeleteSession(user_id=user_id, session_id=session_id))
+        self._announcing.deleted(user_id, session_id)
         try:
             held = await self._leases.look(session_id)
         except BrokerUnavailable:
@@ -155,6 +165,10 @@ class Sessions:
         if held is not None and held.state.user_id == user_id and held.state.running is not None:
             stop = self._cancelling.cancel(held.state.running, None)
             self._background.spawn(stop, "cancel-deleted")
+
+    def _created(self, user_id: UserId, session: Session) -> Session:
+        self._announcing.created(user_id, session)
+        return session
 
     async def _last_completion(self, user_id: UserId, session_id: SessionId) -> CompletionId | None:
         # A read that follows an answer must show it, though history stores it a moment later.

@@ -71,6 +71,19 @@ class ApiSettings(BaseSettings):
         ge=timedelta(0),
         description="How long an answer that can be resumed goes on without a viewer.",
     )
+    sockets_per_user: int = Field(
+        default=100, ge=1, description="WebSockets that a user may have open at a gateway."
+    )
+    socket_message_bytes: int = Field(
+        default=MIB,
+        ge=1024,
+        description="Largest message of a WebSocket; beyond it, 1009.",
+    )
+    socket_idle: Duration = Field(
+        default=timedelta(hours=1),
+        gt=timedelta(0),
+        description="A WebSocket without a message of its client's for so long is closed, 4408.",
+    )
     cancel_patience: Duration = Field(
         default=timedelta(seconds=60), description="How long a cancel is retried on broker trouble."
     )

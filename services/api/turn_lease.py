@@ -107,8 +107,11 @@ class TurnLeases:
         """Renew it no more; it runs out by itself."""
         self._leases.pop(lease.state.running or CompletionId(""), None)
 
-    async def release(self, lease: Lease, state: TurnState) -> None:
+    async def release(self, lease: Lease, state: TurnState) -> bool:
         """Let the session go, standing at ``state``; a lease that was lost is left alone.
+
+        Returns:
+            Whether this has changed how the session stands.
 
         Raises:
             BrokerUnavailable: no answer; the lease is no longer renewed and runs out.
@@ -116,23 +119,24 @@ class TurnLeases:
         self._leases.pop(lease.state.running or CompletionId(""), None)
         async with lease.guard:
             if lease.released:
-                return
-            if await self._turns.set(lease.session_id, state, lease.revision) is None:
+                return False
+            revision = await self._turns.set(lease.session_id, state, lease.revision)
+            if revision is None:
                 held = await self._turns.get(lease.session_id)
                 if held is not None and held.state.running == lease.state.running:
-                    await self._turns.set(lease.session_id, state, held.revision)
+                    revision = await self._turns.set(lease.session_id, state, held.revision)
             lease.released = True
+            return revision is not None
 
-    async def release_patiently(self, lease: Lease, state: TurnState) -> None:
-        """Release it as soon as the broker is there, for as long as the lease would live."""
+    async def release_patiently(self, lease: Lease, state: TurnState) -> bool:
+        """``release`` as soon as the broker is there, for as long as the lease would live."""
         for _ in range(_RELEASE_TRIES):
             try:
-                await self.release(lease, state)
+                return await self.release(lease, state)
             except BrokerUnavailable:
                 await asyncio.sleep(_PAUSE)
-            else:
-                return
         log.warning("turn_not_released", session_id=lease.session_id)
+        return False
 
     async def keep(self) -> None:
         """Renew all leases every few seconds, for ever; one that is lost ends no answer."""

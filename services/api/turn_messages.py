@@ -1,7 +1,7 @@
 """The two messages of a turn as they will be stored: pure, known before history has them."""
 
 from services.api.orders import Order
-from shared.contracts.events import CompletionCompleted, NewTurn
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import StoredMessage
 from shared.contracts.ids import CompletionId, MessageId, message_id
 
@@ -37,9 +37,23 @@ def question_of(order: Order) -> StoredMessage | None:
     )
 
 
-def question_in(turn: NewTurn) -> MessageId | None:
-    """Of the last user message that a turn brought."""
-    return next((new.id for new in reversed(turn.messages) if new.message.role == "user"), None)
+def question_of_turn(accepted: CompletionAccepted) -> StoredMessage | None:
+    """The last user message that an accepted turn brought; ``None`` for another answer."""
+    turn = accepted.turn
+    if turn is None:
+        return None
+    new = next((new for new in reversed(turn.messages) if new.message.role == "user"), None)
+    if new is None:
+        return None
+    return StoredMessage(
+        id=new.id,
+        role=new.message.role,
+        content=new.message.content,
+        created_at=accepted.accepted_at,
+        parent_id=new.parent_id,
+        depth=new.depth,
+        completion_id=accepted.completion_id,
+    )
 
 
 def answer_of(end: CompletionCompleted) -> StoredMessage | None:

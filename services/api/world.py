@@ -22,6 +22,7 @@ from services.api.adapters.nats_journal import (
     NatsTombstones,
 )
 from services.api.adapters.nats_keys import NatsKeys
+from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_queue_notes import (
     NatsAnnouncements,
     NatsDepths,
@@ -33,6 +34,7 @@ from services.api.adapters.nats_workers import NatsWorkers
 from services.api.background import Background
 from services.api.catalog import Catalog
 from services.api.key_ports import Keys, Marks
+from services.api.live_ports import Live
 from services.api.ports import (
     Backlog,
     Broker,
@@ -93,6 +95,7 @@ class World:
     journal: Journal
     known_models: KnownModels
     keys: Keys
+    live: Live
     mailboxes: Mailboxes
     marks: Marks
     notes: QueueNotes
@@ -126,8 +129,8 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     catalog = Catalog(clock, age=settings.api.catalog_age.total_seconds())
     feed = NatsCatalogFeed(client, jetstream, catalog)
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
-    backlog = NatsBacklog(jetstream)
-    connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove])
+    backlog, live = NatsBacklog(jetstream), NatsLive(client, inbox.gateway_id)
+    connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove, live.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
     tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
@@ -153,6 +156,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             history=NatsHistory(client, timeout=timeout),
             journal=NatsJournal(jetstream),
             known_models=feed,
+            live=live,
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
             marks=tombstones,

@@ -15,7 +15,8 @@ from shared.contracts.completions import RunCompletion
 from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame
-from shared.contracts.ids import CompletionId, SessionId
+from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.live import LiveEvent
 from shared.errors import BrokerUnavailable, HistoryBacklog, QueueFull
 from tests.fakes.api.history import NOON
 
@@ -294,6 +295,46 @@ class FakeFeeds:
     def put(self, completion_id: CompletionId, frame: Frame) -> None:
         for mailbox in self.boxes.get(completion_id, []):
             mailbox.put(frame)
+
+
+class FakeLive:
+    """Everybody who listens hears what is said, at once."""
+
+    gateway_id = "gw"
+
+    def __init__(self) -> None:
+        self.said: list[LiveEvent] = []
+        self.ears: list[tuple[UserId, SessionId | None, Callable[[LiveEvent], None]]] = []
+        self.missed: list[Callable[[], None]] = []
+        self.away = False
+
+    async def say(self, user_id: UserId, event: LiveEvent) -> None:
+        if self.away:
+            raise BrokerUnavailable("away")
+        self.said.append(event)
+        for user, session_id, heard in list(self.ears):
+            if user == user_id and session_id in (None, event.session_id):
+                heard(event)
+
+    async def listen(
+        self,
+        user_id: UserId,
+        session_id: SessionId | None,
+        heard: Callable[[LiveEvent], None],
+        missed: Callable[[], None],
+    ) -> FakeListening:
+        if self.away:
+            raise BrokerUnavailable("away")
+        ear = (user_id, session_id, heard)
+        self.ears.append(ear)
+        self.missed.append(missed)
+
+        def stop() -> None:
+            if ear in self.ears:
+                self.ears.remove(ear)
+                self.missed.remove(missed)
+
+        return FakeListening(stop)
 
 
 class FakeWatchers:

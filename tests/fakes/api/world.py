@@ -30,6 +30,7 @@ from tests.fakes.api.ports import (
     FakeJournal,
     FakeKeys,
     FakeKnownModels,
+    FakeLive,
     FakeMailboxes,
     FakeQueue,
     FakeQueueNotes,
@@ -50,6 +51,7 @@ class FakeWorld:
         self.broker = FakeBroker()
         self.clock = FakeClock()
         self.feeds = FakeFeeds()
+        self.live = FakeLive()
         self.frames = FakeFrameLog()
         self.history = FakeHistory()
         self.journal = FakeJournal()
@@ -128,6 +130,7 @@ class FakeWorld:
             known_models=self.known_models,
             mailboxes=self.mailboxes,
             keys=self.keys,
+            live=self.live,
             marks=self.tombstones,
             notes=self.notes,
             queue=self.queue,

@@ -1,0 +1,116 @@
+"""What waits to be sent to one socket: bounded, and chunks joined where they would repeat much."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from services.api.schemas.sockets import AiMessageChunk, ServerMessage
+from services.api.spoken import Spoken
+from shared.contracts.ids import CompletionId
+
+_SHARE: Final = 16
+"""With the full text in every chunk, one is sent when a sixteenth of the text is new: so all of
+them together are about seventeen times the text, however long it gets."""
+_LAG: Final = 3.0
+"""Seconds that a piece waits for that at most."""
+_MOST_BYTES: Final = 8 * 2**20
+_REMEMBERED: Final = 8
+
+
+class Outlet:
+    """One socket as rooms see it; ``take`` is called by the one task that writes to it."""
+
+    def __init__(self, name: str, *, full: bool, clock: Callable[[], float]) -> None:
+        """Nothing waits.
+
+        Args:
+            name: Of the socket, as other participants see it.
+            full: Whether chunks carry all of the text so far.
+            clock: Monotonic seconds.
+        """
+        self.name = name
+        self.close_code: int | None = None
+        """Set when the socket is to be closed after what waits."""
+        self._full = full
+        self._clock = clock
+        self._waiting: deque[str] = deque()
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._sent: dict[CompletionId, tuple[int, float]] = {}
+        self._resumed: set[CompletionId] = set()
+
+    def send(self, message: ServerMessage) -> None:
+        """Put a message behind what waits; a socket that takes too little is to be closed."""
+        text = message.model_dump_json(exclude_none=True)
+        self._bytes += len(text)
+        if self._bytes > _MOST_BYTES:
+            self.close(SLOW)
+            return
+        self._waiting.append(text)
+        self._news.set()
+
+    def close(self, code: int) -> None:
+        """Let the socket be closed; the first reason counts."""
+        if self.close_code is None:
+            self.close_code = code
+        if code == SLOW:
+            self._waiting.clear()
+        self._news.set()
+
+    def pass_over(self, completion_id: CompletionId, spoken: Spoken) -> None:
+        """What was said until now is not to be sent."""
+        self._sent[completion_id] = (spoken.length, self._clock())
+
+    def resume(self, completion_id: CompletionId, spoken: Spoken, after: int) -> None:
+        """Go on after the event ``after``, whatever was sent before."""
+        self._sent[completion_id] = (spoken.end_of(after), self._clock())
+        self._resumed.add(completion_id)
+
+    def progress(self, completion_id: CompletionId, spoken: Spoken, *, flush: bool = False) -> None:
+        """Send what is new of an answer, if it is enough or has waited for long enough."""
+        now = self._clock()
+        length, since = self._sent.get(completion_id, (0, -_LAG))
+        fresh = spoken.length - length
+        if fresh <= 0:
+            return
+        enough = not self._full or fresh * _SHARE >= length or now - since >= _LAG
+        if not (flush or enough):
+            return
+        text = spoken.text
+        self.send(
+            AiMessageChunk(
+                content=text[length:],
+                full_content=text if self._full else None,
+                completion_id=completion_id,
+                index=spoken.index,
+                resumed=True if completion_id in self._resumed else None,
+            )
+        )
+        self._resumed.discard(completion_id)
+        self._sent[completion_id] = (spoken.length, now)
+        while len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+
+    async def take(self, until: float) -> list[str]:
+        """What waits, once something does, the socket is to be closed, or it is ``until``."""
+        if not self._waiting and self.close_code is None:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(max(until - self._clock(), 0)):
+                    await self._news.wait()
+            except TimeoutError:
+                return []
+        taken = list(self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        return taken
+
+
+GONE: Final = 1001
+RESTART: Final = 1012
+SLOW: Final = 1013
+BAD_ADDRESS: Final = 4400
+NO_SESSION: Final = 4404
+IDLE: Final = 4408
+TOO_MANY: Final = 4429

@@ -1,0 +1,191 @@
+"""``/ws/ai-chat/session/{id}`` and ``/ws/ai-chat/sessions``: requirements 5.
+
+A token may come as ``?token=`` or ``Authorization: Token``; with ``API_AUTH=local`` any is ignored.
+"""
+
+import secrets
+import time
+from functools import partial
+from typing import cast
+
+import structlog
+from fastapi import APIRouter, WebSocket
+
+from services.api.answers import to_session_body
+from services.api.deps import LOCAL_USER, State
+from services.api.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.parsing import parse_body
+from services.api.room import Room
+from services.api.rooms import refusal
+from services.api.routes.socket_connection import Handler, SocketConnection, close
+from services.api.routes.turns import message_id_of
+from services.api.schemas.sockets import (
+    LIST_ESTABLISHED,
+    ConnectionEstablished,
+    Resume,
+    SendMessage,
+    SessionChanged,
+    SessionDeleted,
+    StopGeneration,
+    Typing,
+)
+from services.api.translation import message_from
+from shared.contracts.history import GetSession
+from shared.contracts.ids import CompletionId, SessionId, UserId, is_completion_id, parse_session_id
+from shared.contracts.live import LiveEvent
+from shared.errors import ChatError, CompletionNotFound, SessionNotFound
+
+router = APIRouter()
+log = structlog.stdlib.get_logger(__name__)
+
+
+@router.websocket("/ws/ai-chat/session/{session_id}")
+async def session_socket(websocket: WebSocket, session_id: str) -> None:
+    """Everything that happens in one session; ``?full_content=false`` leaves that field out.
+
+    ``?join=false`` does not repeat what has been said of a running answer: ``resume`` asks for it.
+    """
+    state = cast("State", websocket.scope["state"])
+    user = LOCAL_USER
+    if not state["sockets"].admits(websocket.headers):
+        await websocket.close(4403)
+        return
+    await websocket.accept()
+    parsed = parse_session_id(session_id)
+    if parsed is None:
+        await close(websocket, BAD_ADDRESS)
+        return
+    with state["sockets"].counted(user) as counted:
+        if not counted:
+            await close(websocket, TOO_MANY)
+            return
+        await _serve_session(websocket, state, user, parsed)
+
+
+@router.websocket("/ws/ai-chat/sessions")
+async def list_socket(websocket: WebSocket) -> None:
+    """The user's sessions as they come, change and go."""
+    state = cast("State", websocket.scope["state"])
+    user = LOCAL_USER
+    if not state["sockets"].admits(websocket.headers):
+        await websocket.close(4403)
+        return
+    await websocket.accept()
+    with state["sockets"].counted(user) as counted:
+        if not counted:
+            await close(websocket, TOO_MANY)
+            return
+        await _serve_list(websocket, state, user)
+
+
+async def _serve_session(
+    websocket: WebSocket, state: State, user: UserId, session_id: SessionId
+) -> None:
+    outlet = _outlet(websocket, state)
+    try:
+        await state["sessions"].page_of(GetSession(user_id=user, session_id=session_id, limit=1))
+        room = await state["rooms"].enter(user, session_id)
+    except ChatError as error:
+        await websocket.send_text(refusal(error).model_dump_json(exclude_none=True))
+        await close(websocket, NO_SESSION if isinstance(error, SessionNotFound) else SLOW)
+        return
+    began = time.monotonic()
+    log.info("socket_connected", socket=outlet.name, session_id=session_id)
+    try:
+        outlet.send(ConnectionEstablished(session_id=session_id))
+        room.enter(outlet, join=websocket.query_params.get("join") != "false")
+        await _connection(websocket, outlet, state, _handlers(state, room, outlet)).serve()
+    finally:
+        await state["rooms"].leave(room, outlet)
+        log.info(
+            "socket_disconnected",
+            socket=outlet.name,
+            session_id=session_id,
+            code=outlet.close_code,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+
+async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
+    outlet = _outlet(websocket, state)
+
+    def heard(event: LiveEvent) -> None:
+        if event.type == "session_deleted":
+            outlet.send(SessionDeleted(session_id=event.session_id))
+        elif event.session is not None and event.type in {"session_created", "session_updated"}:
+            kind = "session_created" if event.type == "session_created" else "session_updated"
+            outlet.send(SessionChanged(type=kind, session=to_session_body(event.session)))
+
+    try:
+        # What was missed cannot be told: its client reads the list again when it comes back.
+        listening = await state["live"].listen(user, None, heard, lambda: outlet.close(RESTART))
+    except ChatError as error:
+        await websocket.send_text(refusal(error).model_dump_json(exclude_none=True))
+        await close(websocket, SLOW)
+        return
+    began = time.monotonic()
+    log.info("socket_connected", socket=outlet.name)
+    try:
+        outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
+        await _connection(websocket, outlet, state, {}).serve()
+    finally:
+        await listening.close()
+        log.info(
+            "socket_disconnected",
+            socket=outlet.name,
+            code=outlet.close_code,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+
+def _handlers(state: State, room: Room, outlet: Outlet) -> dict[str, Handler]:
+    rooms = state["rooms"]
+
+    def send_message(data: bytes) -> None:
+        wanted = parse_body(data, SendMessage)
+        parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
+        message = message_from(wanted.message)
+        plan = partial(state["turns"].send, message=message, parent_id=parent)
+        rooms.ask(room, outlet, plan, wanted.settings())
+
+    def typing(data: bytes) -> None:
+        rooms.typing(room, outlet, begun=parse_body(data, Typing).type == "typing")
+
+    def stop(data: bytes) -> None:
+        wanted = parse_body(data, StopGeneration).completion_id
+        rooms.stop(room, outlet, _completion_id(wanted) if wanted is not None else None)
+
+    def resume(data: bytes) -> None:
+        wanted = parse_body(data, Resume)
+        rooms.resume(room, outlet, _completion_id(wanted.completion_id), wanted.after)
+
+    return {
+        "send_message": send_message,
+        "typing": typing,
+        "stop_typing": typing,
+        "stop_generation": stop,
+        "resume": resume,
+    }
+
+
+def _completion_id(text: str) -> CompletionId:
+    if not is_completion_id(text):
+        raise CompletionNotFound("This completion does not exist.", param="completion_id")
+    return CompletionId(text)
+
+
+def _outlet(websocket: WebSocket, state: State) -> Outlet:
+    full = websocket.query_params.get("full_content") != "false"
+    return Outlet(secrets.token_hex(8), full=full, clock=state["clock"].monotonic)
+
+
+def _connection(
+    websocket: WebSocket, outlet: Outlet, state: State, handlers: dict[str, Handler]
+) -> SocketConnection:
+    return SocketConnection(
+        websocket,
+        outlet,
+        handlers=handlers,
+        timing=state["sockets"].timing,
+        drain=state["drain"],
+    )
