@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from services.history.adapters.mongo_client import MongoClient, create_indexes, open_client
 from services.history.adapters.mongo_sessions import MongoSessionStore
 from services.history.adapters.mongo_turns import MongoTurnStore
+from services.history.adapters.mongo_usage import MongoUsageStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.background import Background, again_and_again, until_done
@@ -28,6 +29,8 @@ from services.history.session_operations import session_operations
 from services.history.sessions import Sessions
 from services.history.settings import Settings
 from services.history.sweeper import Sweeper
+from services.history.usage import UsageReports
+from services.history.usage_operations import usage_operations
 from shared.clock import utc_now
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
@@ -75,7 +78,10 @@ class _History:
         )
         sessions = Sessions(store, freshness, now=utc_now)
         self.router = build_router(
-            session_operations(sessions, Reading(store, freshness), Health(store, self._log)),
+            (
+                *session_operations(sessions, Reading(store, freshness), Health(store, self._log)),
+                *usage_operations(UsageReports(MongoUsageStore(database), freshness)),
+            ),
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,
         )
