@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from services.api import error_handlers, openapi
+from services.api.accounting import Accounting
 from services.api.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.cancelling import Cancelling
 from services.api.completions import Completions
@@ -25,7 +26,16 @@ from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
 from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
-from services.api.routes import cancel, chat, completion, health, models, sessions
+from services.api.routes import (
+    cancel,
+    chat,
+    completion,
+    health,
+    models,
+    sessions,
+    status,
+    usage,
+)
 from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
@@ -88,7 +98,7 @@ def create_app(
     )
     for module in (chat, cancel, completion, models, health):
         app.include_router(module.router)
-    for faced in (sessions,):
+    for faced in (sessions, usage, status):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)
@@ -186,7 +196,9 @@ def build_state(
         patience=CANCEL_ANSWER,
     )
     return State(
+        accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
+        backlog=world.backlog,
         broker=world.broker,
         cancellations=cancellations,
         catalog=world.catalog,

@@ -46,7 +46,7 @@ from services.api.ports import (
     Workers,
 )
 from services.api.queue_ports import Announcements, Depths, QueueNotes
-from services.api.session_ports import History, Turns
+from services.api.session_ports import Asking, History, Turns
 from services.api.settings import Settings
 from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
@@ -80,6 +80,7 @@ class World:
     """The ports."""
 
     announcements: Announcements
+    asking: Asking
     background: Background
     backlog: Backlog
     broker: Broker
@@ -126,7 +127,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     catalog = Catalog(clock, age=settings.api.catalog_age.total_seconds())
     feed = NatsCatalogFeed(client, jetstream, catalog)
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
-    backlog = NatsBacklog(jetstream)
+    backlog, history = NatsBacklog(jetstream), NatsHistory(client, timeout=timeout)
     connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
@@ -141,6 +142,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         ]
         yield World(
             announcements=NatsAnnouncements(client),
+            asking=history,
             background=background,
             backlog=backlog,
             broker=connection,
@@ -150,7 +152,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),
             frames=NatsFrameLog(jetstream, inbox.reply_subject),
-            history=NatsHistory(client, timeout=timeout),
+            history=history,
             journal=NatsJournal(jetstream),
             known_models=feed,
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),

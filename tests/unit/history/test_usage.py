@@ -24,7 +24,7 @@ BY_MODEL = MARCH.model_copy(update={"group": "model"})
 class _Scene:
     """Reports over an empty store; a pause of a reader stores what was published."""
 
-    def __init__(self, *, timed: int = 20_000) -> None:
+    def __init__(self, *, timed: int = 5_000) -> None:
         self.store = MemoryStore()
         self.log = MemoryLog()
         self._recorder = Recorder(self.store)
