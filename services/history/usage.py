@@ -15,6 +15,7 @@ TIMED: Final = 5_000
 """Requests whose first token is looked at: the embedded server has no ``$percentile``, and takes
 some 70 ms to hand over 1,000 numbers."""
 WHOLE: Final = "total"
+_LATEST: Final = ":latest"
 
 
 class UsageReports:
@@ -28,6 +29,8 @@ class UsageReports:
     async def usage(self, query: UsageQuery) -> UsageReply:
         """Rows of days or models with any usage; what has been completed is in it.
 
+        A model with and without ``:latest`` is one.
+
         Mean and p95 (nearest rank) of the time to the first token are those of at most ``timed``
         requests, the latest days first; all other numbers are of every request.
 
@@ -39,6 +42,8 @@ class UsageReports:
         days = (query.first.isoformat(), query.last.isoformat())
         sums = await self._store.sums(query.user_id, *days)
         tokens = await self._store.first_tokens(query.user_id, *days, self._timed)
+        sums = [part._replace(model=_shown(part.model)) for part in sums]
+        tokens = [token._replace(model=_shown(token.model)) for token in tokens]
         parts: dict[str, list[UsageSum]] = defaultdict(list)
         for part in sums:
             parts[_key(part, query)].append(part)
@@ -72,6 +77,10 @@ def _check_days(query: UsageQuery) -> None:
     if days > MOST_DAYS:
         message = f"at most {MOST_DAYS} days at once, not {days}"
         raise InvalidRequest(message, param="first")
+
+
+def _shown(model: str) -> str:
+    return model.removesuffix(_LATEST)
 
 
 def _key(part: UsageSum | FirstToken, query: UsageQuery) -> str:

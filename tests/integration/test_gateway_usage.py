@@ -1,5 +1,6 @@
 """Usage, statistics and status of a gateway over a real history service."""
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncGenerator
@@ -108,6 +109,28 @@ async def test_statistics_say_what_a_user_has_and_uses(
     assert (await gateway.http.delete(f"{sessions}{turn.session_id}/")).status_code == 204
     after = await read(gateway, f"{face}/health/stats/")
     assert (after["sessions"], after["messages"], after["requests"]) == (0, 0, 1)
+
+
+async def test_status_says_how_many_requests_wait_or_run(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> None:
+    async def requests() -> object:
+        return (await read(gateway, "/ai-chat/api/status/"))["queue"]["requests"]
+
+    body = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
+    answer = asyncio.create_task(gateway.http.post("/v1/chat/completions", json=body))
+    job = await worker.take()
+
+    async def one() -> bool:
+        return await requests() == 1
+
+    async def none() -> bool:
+        return await requests() == 0
+
+    await eventually(one)
+    await job.end()
+    assert (await answer).status_code == 200
+    await eventually(none)
 
 
 async def test_status_follows_what_dies_and_comes_back(

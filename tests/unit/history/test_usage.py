@@ -105,6 +105,22 @@ async def test_models_are_rows_by_name_over_all_days() -> None:
     ]
 
 
+async def test_a_model_is_one_with_and_without_its_latest_tag() -> None:
+    scene = _Scene()
+    scene.used("2026-03-01", "demo", first_token_ms=10)
+    scene.used("2026-03-01", "demo:latest", first_token_ms=30)
+    scene.used("2026-03-01", "demo:small")
+
+    reply = await scene.ask(BY_MODEL)
+
+    assert [(row.key, row.requests, row.first_token_ms_mean) for row in reply.rows] == [
+        ("demo", 2, 20),
+        ("demo:small", 1, None),
+    ]
+    assert reply.whole is not None
+    assert reply.whole.models == {"demo": (2, 4), "demo:small": (1, 2)}
+
+
 async def test_who_has_used_nothing_has_no_rows_and_a_whole_of_zeros() -> None:
     reply = await _Scene().ask()
 
