@@ -27,6 +27,7 @@ from services.api.orders import Patience, Timing
 from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
 from services.api.routes import (
+    archive,
     cancel,
     chat,
     completion,
@@ -34,6 +35,7 @@ from services.api.routes import (
     models,
     sessions,
     status,
+    turns,
     usage,
 )
 from services.api.running import Desk
@@ -42,6 +44,7 @@ from services.api.sessions import Sessions
 from services.api.settings import Settings
 from services.api.terminals import Terminals
 from services.api.turn_lease import TurnLeases
+from services.api.turns import SessionDefaults, Turns
 from services.api.watching import Watching
 from services.api.world import OpenWorld, World, nats_world
 from shared.errors import ChatError
@@ -55,6 +58,9 @@ _EXPOSED = [
     "Idempotency-Replayed",
     "X-Parley-Ignored",
     "X-Parley-Unavailable-Tools",
+    "X-Message-Id",
+    "X-User-Message-Id",
+    "ETag",
     "Retry-After",
 ]
 
@@ -98,7 +104,7 @@ def create_app(
     )
     for module in (chat, cancel, completion, models, health):
         app.include_router(module.router)
-    for faced in (sessions, usage, status):
+    for faced in (archive, sessions, turns, usage, status):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)
@@ -221,6 +227,7 @@ def build_state(
             ping_interval=api.ping_interval.total_seconds(),
             send_timeout=api.send_timeout.total_seconds(),
         ),
+        turns=Turns(world.history, leases, world.catalog, SessionDefaults(), world.clock),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )

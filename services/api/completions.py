@@ -25,7 +25,7 @@ from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted
-from shared.contracts.ids import CompletionId, UserId
+from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.errors import (
     BrokerUnavailable,
     ChatError,
@@ -91,9 +91,7 @@ class Completions:
             raise HistoryBacklog("History is too far behind to take on more; try again later.")
         if order.session_id is None:
             return await self._queue(order, None, delivery)
-        seat = await self._desk.seating.take(
-            order.user_id, order.session_id, order.messages, order.completion_id
-        )
+        seat = await self._seat(order, order.session_id)
         try:
             return await self._queue(order, seat, delivery)
         except BaseException as error:
@@ -104,6 +102,14 @@ class Completions:
                 # The answer must not wait for a broker that is away.
                 self._desk.background.spawn(leave, "leave-session")
             raise
+
+    async def _seat(self, order: Order, session_id: SessionId) -> Seat:
+        seating = self._desk.seating
+        if order.plan is not None:
+            return await seating.take_planned(
+                order.user_id, session_id, order.plan, order.completion_id
+            )
+        return await seating.take(order.user_id, session_id, order.messages, order.completion_id)
 
     async def _served(self, model: str) -> None:
         service = await self._workers.probe(model)

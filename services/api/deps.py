@@ -20,6 +20,7 @@ from services.api.orders import Timing
 from services.api.ports import Backlog, Broker, Clock, Journal
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
+from services.api.turns import Turns
 from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
 
@@ -45,6 +46,7 @@ class State(TypedDict):
     journal: Journal
     sessions: Sessions
     timing: Timing
+    turns: Turns
     body_timeout: float
     max_body_bytes: int
 

@@ -38,6 +38,8 @@ def draft_command(
         whole=whole or None,
         place=placed.place if placed is not None else None,
         generating_deadline=timedelta(seconds=patience.generating),
+        droppable=order.plan.droppable if order.plan is not None else None,
+        omitted=order.plan.omitted or None if order.plan is not None else None,
         watch_timeout=_UNWATCHED + grace,
     )
 

@@ -8,14 +8,20 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.api.schemas.archive import ImportRequest
 from services.api.schemas.chat import ChatCompletionRequest
 from services.api.schemas.sessions import CreateSessionRequest, UpdateSessionRequest
+from services.api.schemas.turns import ForkRequest, SendMessageRequest, TurnRequest
 from services.api.snake_document import respell
 
 _BODIES: Sequence[type[BaseModel]] = (
     ChatCompletionRequest,
     CreateSessionRequest,
     UpdateSessionRequest,
+    TurnRequest,
+    SendMessageRequest,
+    ForkRequest,
+    ImportRequest,
 )
 _SNAKE_FACE = "/ai-chat/api"
 _ALIKE = frozenset({"ErrorBody"})

@@ -4,8 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.api.session_ports import Held
 from shared.contracts.chat import FunctionTool, Message, ResponseFormat, Sampling
+from shared.contracts.history import MessageRef, SessionHead
 from shared.contracts.ids import CompletionId, SessionId, UserId
+
+
+@dataclass(frozen=True)
+class TurnPlan:
+    """A turn whose context the server has built, and what it was built on."""
+
+    held: Held | None
+    """How the session stood; a turn that has begun since then makes the plan void."""
+    head: SessionHead
+    parent: MessageRef | None
+    """What the new messages follow, or the answer where there are none."""
+    new: Sequence[Message]
+    omitted: int
+    """Older messages of the branch that the model is not shown."""
+    droppable: int
+    """Messages after the leading system ones that may be left out, too."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +40,7 @@ class Order:
     response_format: ResponseFormat = field(default_factory=ResponseFormat)
     include_usage: bool = False
     session_id: SessionId | None = None
+    plan: TurnPlan | None = None
     resumes: bool = False
     """The client asked for an answer that it can come back to."""
 

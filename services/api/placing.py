@@ -38,9 +38,18 @@ def place_turn(
     """
     new = _after_last_answer(messages)
     if _is_regenerate(head, messages, len(new)):
-        parent, new = head.last_user, []
-    else:
-        parent = head.leaf
+        return place_under(session_id, head, head.last_user, [], completion_id)
+    return place_under(session_id, head, head.leaf, new, completion_id)
+
+
+def place_under(
+    session_id: SessionId,
+    head: SessionHead,
+    parent: MessageRef | None,
+    new: Sequence[Message],
+    completion_id: CompletionId,
+) -> PlacedTurn:
+    """Place new messages, and the answer to them, after ``parent``."""
     stored = _number(new, parent, completion_id)
     last = stored[-1] if stored else parent
     turn_number = head.turn + 1

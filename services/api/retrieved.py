@@ -25,7 +25,11 @@ def to_standing_body(accepted: CompletionAccepted, standing: Standing) -> dict[s
         "choices": [choice],
         "usage": usage_body(end.usage) if end is not None and end.usage is not None else None,
         "error": _error(end),
-        **run_body(standing.attempts, end.continued_at if end is not None else None),
+        **run_body(
+            standing.attempts,
+            end.continued_at if end is not None else None,
+            end.context_omitted if end is not None else None,
+        ),
     }
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.api.placing import PlacedTurn, place_turn
+from services.api.orders import TurnPlan
+from services.api.placing import PlacedTurn, place_turn, place_under
 from services.api.session_ports import Held, History, TurnState
 from services.api.turn_lease import Lease, TurnLeases, busy
 from shared.contracts.chat import CompletionStatus, Message
@@ -53,6 +54,22 @@ class Seating:
         # Placed first: whatever fails from the lease on must give it back.
         placed = place_turn(session_id, head, messages, completion_id)
         lease = await self._leases.take(session_id, user_id, completion_id, held)
+        return Seat(lease, head, placed)
+
+    async def take_planned(
+        self, user_id: UserId, session_id: SessionId, plan: TurnPlan, completion_id: CompletionId
+    ) -> Seat:
+        """Hold the session for a turn whose place is known.
+
+        Raises:
+            SessionBusy: a turn is running, or has begun since the plan was made.
+            BrokerUnavailable: the broker is away.
+        """
+        placed = place_under(session_id, plan.head, plan.parent, plan.new, completion_id)
+        lease = await self._leases.take(session_id, user_id, completion_id, plan.held)
+        head, parent = plan.head, plan.parent
+        if parent is not None and parent.role == "user":
+            head = head.model_copy(update={"last_user": parent})
         return Seat(lease, head, placed)
 
     async def leave(self, seat: Seat, end: CompletionCompleted | None) -> None:

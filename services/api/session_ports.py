@@ -76,7 +76,7 @@ class Asking(Protocol):
         ...
 
 
-class History(Protocol):
+class History(Asking, Protocol):
     """Sessions and their messages.
 
     Raises (every call):

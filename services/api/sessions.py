@@ -6,23 +6,30 @@ from services.api.background import Background
 from services.api.cancelling import Cancelling
 from services.api.session_ports import History
 from services.api.turn_lease import TurnLeases
+from shared.contracts import session_questions as asked
 from shared.contracts.history import (
     CreateSession,
     DeleteSession,
+    ForkSession,
     GetSession,
+    ImportSession,
     ListSessions,
+    ReadTree,
+    RestoreSession,
     Session,
     SessionDetail,
     SessionPage,
+    SessionReply,
     StoredMessage,
     UpdateSession,
 )
-from shared.contracts.ids import CompletionId, SessionId, UserId, new_session_id
-from shared.errors import BrokerUnavailable, SessionNotFound
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId, new_session_id
+from shared.errors import BrokerUnavailable, PayloadTooLarge, SessionNotFound
 
-_MOST_MESSAGES: Final = 10_000
+_MOST_MESSAGES: Final = 1000
 _MOST_CHARACTERS: Final = 32 * 2**20
 """Of text and images: a session full of pictures would not fit into memory."""
+_MOST_EXPORTED: Final = 64 * 2**20
 
 
 class Sessions:
@@ -40,17 +47,13 @@ class Sessions:
         self._cancelling = cancelling
         self._background = background
 
-    async def page(self, user_id: UserId, limit: int, cursor: str | None) -> SessionPage:
+    async def page(self, query: ListSessions) -> SessionPage:
         """The user's sessions, the one that changed last first."""
-        return await self._history.list_sessions(
-            ListSessions(user_id=user_id, limit=limit, cursor=cursor)
-        )
+        return await self._history.list_sessions(query)
 
-    async def create(self, user_id: UserId, title: str | None, model: str | None) -> Session:
+    async def create(self, command: CreateSession) -> Session:
         """A new session."""
-        return await self._history.create_session(
-            CreateSession(user_id=user_id, session_id=new_session_id(), title=title, model=model)
-        )
+        return await self._history.create_session(command)
 
     async def read(
         self,
@@ -88,11 +91,59 @@ class Sessions:
                 page = SessionDetail(messages=gathered, next_before_depth=before_depth)
                 return detail.session, page
 
-    async def rename(self, user_id: UserId, session_id: SessionId, title: str) -> Session:
-        """Another title."""
-        return await self._history.update_session(
-            UpdateSession(user_id=user_id, session_id=session_id, title=title)
+    async def page_of(self, query: GetSession) -> SessionDetail:
+        """A page of one branch; what has been answered is in it."""
+        after = await self._last_completion(query.user_id, query.session_id)
+        return await self._history.get_session(query.model_copy(update={"after_completion": after}))
+
+    async def update(self, command: UpdateSession) -> Session:
+        """Another title, other settings."""
+        return await self._history.update_session(command)
+
+    async def restore(self, user_id: UserId, session_id: SessionId) -> Session:
+        """Bring a deleted one back."""
+        command = RestoreSession(user_id=user_id, session_id=session_id)
+        return whole(await self._history.ask(asked.RESTORE_SESSION, command))
+
+    async def fork(self, user_id: UserId, session_id: SessionId, message_id: MessageId) -> Session:
+        """A new session with the branch that ends at a message."""
+        command = ForkSession(
+            user_id=user_id,
+            session_id=session_id,
+            message_id=message_id,
+            new_session_id=new_session_id(),
         )
+        await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
+        return whole(await self._history.ask(asked.FORK_SESSION, command))
+
+    async def tree(
+        self, user_id: UserId, session_id: SessionId
+    ) -> tuple[Session, list[StoredMessage]]:
+        """All of a session, for an export.
+
+        Raises:
+            PayloadTooLarge: it is too much for one answer.
+        """
+        after = await self._last_completion(user_id, session_id)
+        query = ReadTree(user_id=user_id, session_id=session_id, after_completion=after)
+        messages: list[StoredMessage] = []
+        size = 0
+        while True:
+            page = await self._history.ask(asked.READ_TREE, query)
+            if page.session is None:
+                raise SessionNotFound("This session does not exist.", param="id")
+            messages += page.messages
+            size += sum(map(_size, page.messages))
+            if page.next_cursor is None:
+                return page.session, messages
+            if size > _MOST_EXPORTED:
+                message = f"The session holds more than {_MOST_EXPORTED} characters."
+                raise PayloadTooLarge(message)
+            query = query.model_copy(update={"cursor": page.next_cursor})
+
+    async def bring_in(self, command: ImportSession) -> Session:
+        """A new session with the messages of an export."""
+        return whole(await self._history.ask(asked.IMPORT_SESSION, command))
 
     async def delete(self, user_id: UserId, session_id: SessionId) -> None:
         """Remove it from sight, and stop the turn that is running in it."""
@@ -114,6 +165,17 @@ class Sessions:
         if held is None or held.state.user_id != user_id:
             return None
         return held.state.last
+
+
+def whole(reply: SessionReply) -> Session:
+    """The session of a reply.
+
+    Raises:
+        SessionNotFound: there is none in it.
+    """
+    if reply.session is None:
+        raise SessionNotFound("This session does not exist.", param="id")
+    return reply.session
 
 
 def _size(message: StoredMessage) -> int:

@@ -52,11 +52,15 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     return body
 
 
-def run_body(attempts: int, continued_at: Sequence[int] | None) -> dict[str, Any]:
-    """How a completion was run, where that was not in one go."""
+def run_body(
+    attempts: int, continued_at: Sequence[int] | None, omitted: int | None = None
+) -> dict[str, Any]:
+    """How a completion was run, where not in one go, and what of its session it was not shown."""
     body: dict[str, Any] = {"attempts": attempts} if attempts > 1 else {}
     if continued_at:
         body["continued_at"] = body["continuedAt"] = list(continued_at)
+    if omitted:
+        body["context_omitted"] = body["contextOmitted"] = omitted
     return body
 
 

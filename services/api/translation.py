@@ -155,7 +155,7 @@ def to_completion_body(end: CompletionCompleted, order: Order) -> dict[str, Any]
         "model": order.model,
         "choices": [choice],
         "usage": usage_body(usage_of(end, order)),
-        **run_body(end.attempts, end.continued_at),
+        **run_body(end.attempts, end.continued_at, end.context_omitted),
     }
 
 
@@ -179,12 +179,17 @@ def to_model_body(offer: Offer) -> ModelBody:
     )
 
 
+def message_from(content: str | list[Part]) -> Message:
+    """What a user says."""
+    return Message(role="user", content=content_of(content))
+
+
 def _message(message: RequestMessage) -> Message:
     content = message.content
     calls = message.tool_calls
     return Message(
         role=message.role,
-        content=[_part(part) for part in content] if isinstance(content, list) else content,
+        content=content_of(content) if content is not None else None,
         tool_calls=[
             ToolCall(
                 id=call.id,
@@ -197,6 +202,11 @@ def _message(message: RequestMessage) -> Message:
         tool_call_id=message.tool_call_id,
         name=message.name,
     )
+
+
+def content_of(content: str | list[Part]) -> str | list[ContentPart]:
+    """Text, or parts, as the contracts have them."""
+    return [_part(part) for part in content] if isinstance(content, list) else content
 
 
 def _part(part: Part) -> ContentPart:

@@ -10,12 +10,16 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from services.history.adapters.mongo_client import MongoClient, create_indexes, open_client
+from services.history.adapters.mongo_messages import MongoMessageStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.mongo_usage import MongoUsageStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.background import Background, again_and_again, until_done
+from services.history.changing import Changing
+from services.history.copying import Copying
 from services.history.freshness import Freshness
 from services.history.handlers import build_router
 from services.history.health import Health
@@ -25,10 +29,12 @@ from services.history.purger import Purger
 from services.history.reading import Reading
 from services.history.recorder import Recorder
 from services.history.retention import Retention
+from services.history.searching import Searching
 from services.history.session_operations import session_operations
 from services.history.sessions import Sessions
 from services.history.settings import Settings
 from services.history.sweeper import Sweeper
+from services.history.tree_reading import TreeReading
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
 from shared.clock import utc_now
@@ -76,10 +82,17 @@ class _History:
             holding=lambda: intake.holding,
             wait=options.read_wait.total_seconds(),
         )
-        sessions = Sessions(store, freshness, now=utc_now)
+        messages, searching = MongoMessageStore(database), Searching(store, MongoTerms(database))
         self.router = build_router(
             (
-                *session_operations(sessions, Reading(store, freshness), Health(store, self._log)),
+                *session_operations(
+                    Sessions(store, turns, searching, freshness, now=utc_now),
+                    Changing(store, turns, now=utc_now),
+                    Copying(store, store, messages, turns, freshness, now=utc_now),
+                    Reading(store, messages, freshness),
+                    TreeReading(store, messages, freshness),
+                    Health(store, self._log),
+                ),
                 *usage_operations(UsageReports(MongoUsageStore(database), freshness)),
             ),
             workers=options.query_workers,

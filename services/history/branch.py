@@ -1,58 +1,76 @@
-"""The active branch of a session's tree of messages, and how it is cut into pages. Pure."""
+"""A branch of a session's tree of messages, and how it is cut into pages. Pure."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from services.history.records import Leaf, Node
+from services.history.places import Leaf, Node
 from shared.contracts.ids import MessageId
 
 _AROUND: Final = 512
 """Bytes of ids, times and usage around a message's text."""
 
 
-def tip(nodes: Sequence[Node], leaf: Leaf | None) -> Node | None:
+class Window:
+    """All messages of some depths that follow each other, of all branches."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[MessageId, Node] = {}
+        self._levels: dict[int, list[Node]] = defaultdict(list)
+
+    def add(self, nodes: Iterable[Node]) -> None:
+        """Nodes of depths that are not in it yet."""
+        for node in nodes:
+            self._by_id[node.id] = node
+            self._levels[node.depth].append(node)
+
+    def __contains__(self, node: Node) -> bool:
+        return node.id in self._by_id
+
+    def bottleneck(self, first: int, last: int) -> Node | None:
+        """The one message that every branch to below these depths goes through, if there is one.
+
+        The least deep of them.
+        """
+        for depth in range(first, last + 1):
+            if len(self._levels.get(depth, ())) == 1:
+                return self._levels[depth][0]
+        return None
+
+    def parent(self, node: Node) -> Node | None:
+        """The message before it; ``None`` for the first one, and where the parent is missing."""
+        found = self._by_id.get(node.parent_id) if node.parent_id is not None else None
+        # Every step goes up, or a ring of messages would be walked for ever.
+        return found if found is not None and found.depth == node.depth - 1 else None
+
+    def siblings(self, node: Node) -> list[MessageId] | None:
+        """All with the same parent, this one too, the oldest first; ``None`` if it is alone."""
+        same = [it for it in self._levels[node.depth] if it.parent_id == node.parent_id]
+        same.sort(key=lambda it: (it.turn, it.depth, it.id))
+        return [it.id for it in same] if len(same) > 1 else None
+
+
+def active_end(leaf: Leaf | None, end: Node | None, newest: Node | None) -> Node | None:
     """The end of the active branch: the latest turn's deepest message.
 
     A turn later than ``leaf`` is still running: its question is shown already. A leaf that is not
-    among the visible messages gives way to the latest one that is.
+    among the visible messages (``end`` is ``None``) gives way to the newest one that is.
     """
-    running = [node for node in nodes if leaf is None or node.turn > leaf.turn]
-    if running:
-        return max(running, key=lambda node: (node.turn, node.depth, node.id))
-    ends = [node for node in nodes if leaf is not None and node.id == leaf.message_id]
-    if ends:
-        return ends[0]
-    return max(nodes, key=lambda node: (node.turn, node.depth, node.id), default=None)
+    if newest is not None and (leaf is None or newest.turn > leaf.turn):
+        return newest
+    return end if end is not None else newest
 
 
-def branch_to(nodes: Sequence[Node], end: Node | None) -> list[Node]:
-    """The messages from the first one to ``end``, in order of depth."""
-    by_id = {node.id: node for node in nodes}
-    chain: list[Node] = []
-    seen: set[MessageId] = set()
-    while end is not None and end.id not in seen:
-        seen.add(end.id)
-        chain.append(end)
-        end = by_id.get(end.parent_id) if end.parent_id is not None else None
-    return chain[::-1]
+def newest_of(branch: Sequence[Node], *, limit: int, size: int) -> list[Node]:
+    """The last messages, in order: at most ``limit``, about ``size`` bytes, but always one."""
+    return oldest_of(branch[::-1], limit=limit, size=size)[::-1]
 
 
-def newest_page(
-    branch: Sequence[Node], *, before_depth: int | None, limit: int, size: int
-) -> tuple[list[Node], int | None]:
-    """The last messages before ``before_depth``, in order, and where the page before them ends.
-
-    A page holds at most ``limit`` messages and about ``size`` bytes, but always one message.
-    """
-    rest = [node for node in branch if before_depth is None or node.depth < before_depth]
-    page: list[Node] = []
+def oldest_of(branch: Sequence[Node], *, limit: int, size: int) -> list[Node]:
+    """The first messages, in order: at most ``limit``, about ``size`` bytes, but always one."""
     taken = 0
-    while rest and len(page) < limit and (not page or taken + _weight(rest[-1]) <= size):
-        node = rest.pop()
-        taken += _weight(node)
-        page.append(node)
-    return page[::-1], page[-1].depth if rest else None
-
-
-def _weight(node: Node) -> int:
-    return node.size + _AROUND
+    for count, node in enumerate(branch):
+        taken += node.size + _AROUND
+        if count == limit or (count and taken > size):
+            return list(branch[:count])
+    return list(branch)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from services.history.message_ports import WordStore
 from services.history.records import (
     Advance,
+    Change,
     Known,
     MessageRecord,
-    Node,
     OpenCompletion,
     SessionRecord,
     UsageRecord,
@@ -26,7 +27,7 @@ class RefusedByStore(Exception):
     """The database will never take this document, however often it is offered."""
 
 
-class TurnStore(Protocol):
+class TurnStore(WordStore, Protocol):
     """Writes of the recorder: each can come twice and in any order, and changes nothing more."""
 
     async def owns(self, user_id: UserId, session_id: SessionId) -> bool:
@@ -86,15 +87,29 @@ class SessionStore(Protocol):
         ...
 
     async def page(
-        self, user_id: UserId, limit: int, before: tuple[int, SessionId] | None
+        self,
+        user_id: UserId,
+        limit: int,
+        before: tuple[int, SessionId] | None,
+        *,
+        deleted: bool = False,
     ) -> list[SessionRecord]:
-        """The newest by (``updated_at``, id) that come before ``before``, newest first."""
+        """The newest by (``updated_at``, id) that come before ``before``, newest first.
+
+        With ``deleted``, those that were deleted instead.
+        """
         ...
 
-    async def rename(
-        self, user_id: UserId, session_id: SessionId, title: str, updated_at: int
+    async def some(
+        self, user_id: UserId, ids: Sequence[SessionId], *, deleted: bool = False
+    ) -> list[SessionRecord]:
+        """Those of these sessions that a page may hold, in no order."""
+        ...
+
+    async def change(
+        self, user_id: UserId, session_id: SessionId, version: int, change: Change
     ) -> SessionRecord | None:
-        """Set the title, raise ``updated_at``; the session after it."""
+        """Change it and raise its version by one, if it has this one; the session after it."""
         ...
 
     async def delete(
@@ -103,14 +118,8 @@ class SessionStore(Protocol):
         """Hide the session; gives it as it was."""
         ...
 
-    async def outline(self, user_id: UserId, session_id: SessionId) -> list[Node]:
-        """All visible messages of all branches without their text, in no order."""
-        ...
-
-    async def messages(
-        self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
-    ) -> list[MessageRecord]:
-        """Those of these messages that are visible, in no order."""
+    async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        """Show the session again; ``None`` if there is none, deleted or not."""
         ...
 
     async def ping(self) -> None:

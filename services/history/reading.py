@@ -1,20 +1,25 @@
-"""What a session holds: pages of its active branch, and where its next turn goes."""
+"""What a session holds: pages of a branch, and where its next turn goes."""
 
 from typing import Final
 
-from services.history.branch import branch_to, newest_page, tip
+from services.history.branch import active_end, newest_of, oldest_of
 from services.history.freshness import Freshness
+from services.history.message_ports import MessageStore
+from services.history.places import Node
 from services.history.ports import SessionStore
-from services.history.records import Leaf, MessageRecord, SessionRecord
+from services.history.records import MessageRecord, SessionRecord
 from services.history.sessions import found
+from services.history.walking import Stretch, Walking
 from shared.contracts.history import (
     GetSession,
     MessageRef,
     SessionDetail,
     SessionHead,
     SessionHeadQuery,
+    StoredMessage,
 )
 from shared.contracts.ids import MessageId
+from shared.errors import MessageNotFound
 
 PAGE_BYTES: Final = 850_000
 """Messages of one page: with the session around them a reply stays under 900 KB."""
@@ -23,32 +28,42 @@ PAGE_BYTES: Final = 850_000
 class Reading:
     """Every method raises ``HistoryUnavailable`` when the database is away."""
 
-    def __init__(self, store: SessionStore, freshness: Freshness) -> None:
+    def __init__(self, store: SessionStore, messages: MessageStore, freshness: Freshness) -> None:
         self._store = store
+        self._messages = messages
         self._freshness = freshness
+        self._walking = Walking(messages)
 
     async def detail(self, query: GetSession) -> SessionDetail:
-        """The session with the newest page of its active branch, or an older one.
+        """The session with a page of its active branch, or of the one that ends at ``leaf``.
+
+        The newest page, or the one before or after a depth.
 
         Raises:
             SessionNotFound: see ``found``.
+            MessageNotFound: ``leaf`` is no visible message of this session.
         """
         if query.after_completion is not None:
             await self._freshness.completion(query.after_completion)
         session = found(await self._store.get(query.user_id, query.session_id))
-        nodes = await self._store.outline(query.user_id, query.session_id)
-        page, next_before_depth = newest_page(
-            branch_to(nodes, tip(nodes, _leaf(session))),
-            before_depth=query.before_depth,
-            limit=query.limit,
-            size=PAGE_BYTES,
-        )
-        ids = [node.id for node in page]
-        records = await self._store.messages(query.user_id, query.session_id, ids)
+        active = await self._active_end(session)
+        shown = session.to_session()
+        if active is not None:
+            shown = shown.model_copy(update={"active_leaf": active.id})
+        end = active if query.leaf is None else await self._named(session, query.leaf)
+        if end is None:
+            return SessionDetail(session=shown)
+        stretch = await self._stretch(query, end)
+        page = _page(query, stretch)
+        if not page:
+            return SessionDetail(session=shown)
         return SessionDetail(
-            session=session.to_session(),
-            messages=[record.to_message() for record in sorted(records, key=lambda it: it.depth)],
-            next_before_depth=next_before_depth,
+            session=shown,
+            messages=await self._texts(session, page, stretch),
+            next_before_depth=page[0].depth
+            if stretch.more or page[0] != stretch.nodes[0]
+            else None,
+            next_after_depth=page[-1].depth if page[-1].depth < end.depth else None,
         )
 
     async def head(self, query: SessionHeadQuery) -> SessionHead:
@@ -60,7 +75,8 @@ class Reading:
         if query.after_completion is not None:
             await self._freshness.completion(query.after_completion)
         session = found(await self._store.get(query.user_id, query.session_id))
-        end = await self._message(session, await self._tip(session))
+        active = await self._active_end(session)
+        end = await self._message(session, active.id) if active is not None else None
         return SessionHead(
             turn=session.turn,
             leaf=end.to_ref() if end is not None else None,
@@ -68,15 +84,44 @@ class Reading:
             titled=session.titled(),
         )
 
-    async def _tip(self, session: SessionRecord) -> MessageId | None:
-        leaf = _leaf(session)
-        if leaf is not None and leaf.turn == session.turn:
-            # The common case, no turn is running: no need to look at the whole tree.
-            return leaf.message_id
-        if session.turn == 0:
-            return None
-        end = tip(await self._store.outline(session.user_id, session.id), leaf)
-        return end.id if end is not None else None
+    async def _stretch(self, query: GetSession, end: Node) -> Stretch:
+        last = end.depth if query.before_depth is None else query.before_depth - 1
+        last = min(last, end.depth)
+        if query.after_depth is None:
+            first = last - query.limit + 1
+        else:
+            first = max(query.after_depth, 0) + 1
+            last = min(last, first + query.limit - 1)
+        return await self._walking.stretch(query.user_id, query.session_id, end, first, last)
+
+    async def _texts(
+        self, session: SessionRecord, page: list[Node], stretch: Stretch
+    ) -> list[StoredMessage]:
+        ids = [node.id for node in page]
+        records = await self._messages.messages(session.user_id, session.id, ids)
+        return [
+            record.to_message(stretch.siblings.get(record.id))
+            for record in sorted(records, key=lambda it: it.depth)
+        ]
+
+    async def _active_end(self, session: SessionRecord) -> Node | None:
+        leaf = session.end()
+        end = await self._message(session, leaf.message_id) if leaf is not None else None
+        if end is not None and leaf is not None and leaf.turn == session.turn:
+            # The common case: no turn is running.
+            return end.node()
+        newest = None
+        if session.turn > 0:
+            newest = await self._messages.newest(session.user_id, session.id)
+            if newest is None and await self._messages.repair(session.user_id, session.id):
+                newest = await self._messages.newest(session.user_id, session.id)
+        return active_end(leaf, end.node() if end is not None else None, newest)
+
+    async def _named(self, session: SessionRecord, message_id: MessageId) -> Node:
+        message = await self._message(session, message_id)
+        if message is None:
+            raise MessageNotFound("the session has no such message", param="leaf")
+        return message.node()
 
     async def _last_user(
         self, session: SessionRecord, message: MessageRecord | None
@@ -92,9 +137,10 @@ class Reading:
     ) -> MessageRecord | None:
         if message_id is None:
             return None
-        records = await self._store.messages(session.user_id, session.id, [message_id])
+        records = await self._messages.messages(session.user_id, session.id, [message_id])
         return records[0] if records else None
 
 
-def _leaf(session: SessionRecord) -> Leaf | None:
-    return Leaf.parse(session.leaf) if session.leaf is not None else None
+def _page(query: GetSession, stretch: Stretch) -> list[Node]:
+    cut = newest_of if query.after_depth is None else oldest_of
+    return cut(stretch.nodes, limit=query.limit, size=PAGE_BYTES)

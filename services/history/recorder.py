@@ -4,20 +4,23 @@ Nothing here reads and then writes what it read: two replicas may record the sam
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from services.history.event_format import Event
+from services.history.places import Leaf
 from services.history.ports import TurnStore
 from services.history.records import (
     Advance,
-    Leaf,
     MessageRecord,
     OpenCompletion,
     UsageRecord,
+    text_size,
     to_milliseconds,
 )
+from services.history.words import said_words, words_of
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.completions import AnswerPlace
 from shared.contracts.events import CompletionAccepted, CompletionCompleted, NewMessage, NewTurn
@@ -28,7 +31,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Recorder:
-    """The one writer of messages and usage."""
+    """The one writer of usage, of messages, and of the words that these are found by."""
 
     def __init__(self, turns: TurnStore) -> None:
         self._turns = turns
@@ -50,8 +53,16 @@ class Recorder:
         if turn is not None and await self._owned(event, turn.session_id):
             await self._turns.add_messages([_message(event, turn, new) for new in turn.messages])
             title = turn.title[:TITLE_LENGTH] if turn.title else None
+            if title is not None:
+                await self._turns.add_terms(
+                    event.user_id, turn.session_id, words_of(title), said=False
+                )
             advance = Advance(turn=turn.turn, title=title)
             await self._turns.advance(event.user_id, turn.session_id, advance)
+            if (await self._turns.known(event.completion_id)).ended:
+                # The end came first, and did not find them.
+                ids = [new.id for new in turn.messages]
+                await self._make_findable(event.user_id, turn.session_id, ids)
         overdue = time + timedelta(seconds=event.overdue_after_s)
         await self._turns.open_completion(
             OpenCompletion(
@@ -76,6 +87,18 @@ class Recorder:
                 await self._turns.advance(event.user_id, place.session_id, _advance(event, place))
         ended_at = to_milliseconds(event.completed_at)
         await self._turns.end_completion(event.completion_id, event.user_id, ended_at)
+        if place is not None:
+            # After the mark: of two that record the halves of a turn at once, each having marked or
+            # stored its own before it looks for the other's, at least one sees both.
+            await self._make_findable(event.user_id, place.session_id, place.new_message_ids)
+
+    async def _make_findable(
+        self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
+    ) -> None:
+        """Let searches find questions, once their turn has ended: a rejected one is not there."""
+        messages = await self._turns.messages(user_id, session_id, ids)
+        words = {word for it in messages for word in said_words(it.role, it.content)}
+        await self._turns.add_terms(user_id, session_id, words, said=True)
 
     async def _hide(self, event: CompletionCompleted, place: AnswerPlace | None) -> None:
         if place is not None and place.new_message_ids:
@@ -109,7 +132,10 @@ class Recorder:
 
     async def _store_answer(self, event: CompletionCompleted, place: AnswerPlace | None) -> None:
         if place is not None and _has_answer(event):
-            await self._turns.add_messages([_answer(event, place)])
+            answer = _answer(event, place)
+            await self._turns.add_messages([answer])
+            words = said_words(answer.role, answer.content)
+            await self._turns.add_terms(event.user_id, place.session_id, words, said=True)
 
     async def _owned(self, event: Event, session_id: SessionId) -> bool:
         if await self._turns.owns(event.user_id, session_id):
@@ -133,7 +159,7 @@ def _message(event: CompletionAccepted, turn: NewTurn, new: NewMessage) -> Messa
         tool_calls=message.tool_calls,
         tool_call_id=message.tool_call_id,
         created_at=to_milliseconds(event.accepted_at),
-        size=_size(message),
+        size=text_size(message),
     )
 
 
@@ -167,8 +193,9 @@ def _answer(event: CompletionCompleted, place: AnswerPlace) -> MessageRecord:
         usage=event.usage,
         attempts=event.attempts if event.attempts > 1 else None,
         continued_at=event.continued_at,
+        context_omitted=event.context_omitted,
         created_at=to_milliseconds(event.completed_at),
-        size=_size(message) + _size(Message(role="assistant", content=event.thinking)),
+        size=text_size(message, Message(role="assistant", content=event.thinking)),
     )
 
 
@@ -194,7 +221,3 @@ def _position(
         "session_id": session_id,
         "turn": turn,
     }
-
-
-def _size(message: Message) -> int:
-    return len(message.model_dump_json(exclude_none=True).encode())

@@ -4,12 +4,14 @@ Times are whole milliseconds since 1970, UTC: they are compared and raised insid
 and the embedded server compares dates by the second and does not raise them at all.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from services.history.places import Leaf, Node
 from shared.contracts.chat import (
     CompletionStatus,
     ContentPart,
@@ -20,9 +22,17 @@ from shared.contracts.chat import (
     Usage,
 )
 from shared.contracts.completions import AnswerPlace
-from shared.contracts.history import DEFAULT_TITLE, MessageRef, Session, StoredMessage
+from shared.contracts.history import (
+    DEFAULT_TITLE,
+    MessageRef,
+    Session,
+    SessionSettings,
+    StoredMessage,
+)
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 
+SETTINGS: Final = tuple(SessionSettings.model_fields)
+"""Names of what a session asks of every completion in it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,6 +46,11 @@ def from_milliseconds(milliseconds: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
+def text_size(*messages: Message) -> int:
+    """Bytes of these messages as JSON."""
+    return sum(len(message.model_dump_json(exclude_none=True).encode()) for message in messages)
+
+
 class Record(BaseModel):
     """One document; ``id`` is its ``_id``, and what is ``None`` is not stored."""
 
@@ -43,7 +58,7 @@ class Record(BaseModel):
 
 
 class SessionRecord(Record):
-    """A session. Everything but ``title`` and ``deleted_at`` only ever grows."""
+    """A session. What the recorder moves only ever grows; what people change has a version."""
 
     id: SessionId
     user_id: UserId
@@ -55,11 +70,35 @@ class SessionRecord(Record):
     updated_at: int
     message_count: int = 0
     model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    system_prompt: str | None = None
+    tools: list[str] | None = None
+    preset_id: str | None = None
+    version: int = 1
+    """Rises with each change by a person; documents of old have none, and count as 1."""
     turn: int = 0
     """Number of the last turn that was accepted."""
     leaf: str | None = None
     """A ``Leaf`` as text: the end of the last turn that ended."""
     deleted_at: int | None = None
+    forming: bool | None = None
+    """A copy that is being made: it does not exist for anybody but its maker."""
+
+    def settings(self) -> dict[str, Any]:
+        """What it asks of completions, by name; ``None`` where it says nothing."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    def end(self) -> Leaf | None:
+        """The end of the last turn that ended."""
+        return Leaf.parse(self.leaf) if self.leaf is not None else None
+
+    def shown_title(self) -> str:
+        """A person's title, else the automatic one, else that of a new chat."""
+        if self.title is not None:
+            return self.title
+        return self.auto_title.partition("|")[2] if self.auto_title else DEFAULT_TITLE
 
     def titled(self) -> bool:
         """Whether a person or a message has given a title."""
@@ -67,14 +106,19 @@ class SessionRecord(Record):
 
     def to_session(self) -> Session:
         """What queries answer."""
-        automatic = self.auto_title.partition("|")[2] if self.auto_title else DEFAULT_TITLE
+        end = self.end()
+        deleted = from_milliseconds(self.deleted_at) if self.deleted_at is not None else None
         return Session(
+            **self.settings(),
             id=self.id,
-            title=self.title if self.title is not None else automatic,
+            title=self.shown_title(),
             created_at=from_milliseconds(self.created_at),
             updated_at=from_milliseconds(self.updated_at),
             message_count=self.message_count,
-            model=self.model,
+            version=self.version,
+            preset_id=self.preset_id,
+            active_leaf=end.message_id if end is not None else None,
+            deleted_at=deleted,
         )
 
 
@@ -84,7 +128,8 @@ class MessageRecord(Record):
     id: MessageId
     session_id: SessionId
     user_id: UserId
-    completion_id: CompletionId
+    completion_id: CompletionId | None = None
+    """Absent where an import did not say."""
     turn: int
     depth: int
     parent_id: MessageId | None = None
@@ -102,15 +147,21 @@ class MessageRecord(Record):
     usage: Usage | None = None
     attempts: int | None = None
     continued_at: list[int] | None = None
+    context_omitted: int | None = None
 
-    def to_message(self) -> StoredMessage:
+    def to_message(self, sibling_ids: list[MessageId] | None = None) -> StoredMessage:
         """What queries answer."""
         return StoredMessage(
             **self.model_dump(
                 exclude={"created_at", "session_id", "user_id", "turn", "size", "name"}
             ),
             created_at=from_milliseconds(self.created_at),
+            sibling_ids=sibling_ids,
         )
+
+    def node(self) -> Node:
+        """Its place in the tree."""
+        return Node(self.id, self.parent_id, self.depth, self.turn, self.size)
 
     def to_ref(self) -> MessageRef:
         """The message without its text."""
@@ -162,37 +213,18 @@ class Advance:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a person changes in a session; ``updated_at`` is raised, never lowered."""
+
+    updated_at: int
+    title: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    cleared: Collection[str] = ()
+
+
+@dataclass(frozen=True)
 class Known:
     """Which events of a completion are stored."""
 
     accepted: bool = False
     ended: bool = False
-
-
-@dataclass(frozen=True)
-class Node:
-    """A message without its text: enough to find the active branch."""
-
-    id: MessageId
-    parent_id: MessageId | None
-    depth: int
-    turn: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """The end of a turn, as text that sorts: later turns first, then answers before questions."""
-
-    turn: int
-    answered: bool
-    message_id: MessageId
-
-    def __str__(self) -> str:
-        return f"{self.turn:010d}|{int(self.answered)}|{self.message_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Leaf":
-        """Read what ``str`` made."""
-        turn, answered, message = text.split("|", 2)
-        return cls(int(turn), answered == "1", MessageId(message))

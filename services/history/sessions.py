@@ -1,20 +1,23 @@
-"""What people do with their sessions: list, create, rename, delete."""
+"""What people do with their sessions: list, create, delete, restore."""
 
 from collections.abc import Callable
 from datetime import datetime
 
 from services.history.cursor import parse_cursor, to_cursor
 from services.history.freshness import Freshness
-from services.history.ports import SessionStore
-from services.history.records import SessionRecord, to_milliseconds
+from services.history.ports import SessionStore, TurnStore
+from services.history.records import SETTINGS, SessionRecord, to_milliseconds
+from services.history.searching import Searching
+from services.history.words import asked_words, words_of
 from shared.contracts.history import (
     CreateSession,
     DeleteSession,
     ListSessions,
+    RestoreSession,
     SessionPage,
     SessionReply,
-    UpdateSession,
 )
+from shared.contracts.ids import SessionId
 from shared.errors import SessionNotFound
 
 
@@ -33,14 +36,24 @@ class Sessions:
     """Every method raises ``HistoryUnavailable`` when the database is away."""
 
     def __init__(
-        self, store: SessionStore, freshness: Freshness, *, now: Callable[[], datetime]
+        self,
+        store: SessionStore,
+        turns: TurnStore,
+        searching: Searching,
+        freshness: Freshness,
+        *,
+        now: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._turns = turns
+        self._searching = searching
         self._freshness = freshness
         self._now = now
 
     async def page(self, query: ListSessions) -> SessionPage:
         """A page of the user's sessions; turns whose end was published are in it.
+
+        A search that holds no word finds nothing.
 
         Raises:
             InvalidRequest: the cursor is malformed.
@@ -48,7 +61,7 @@ class Sessions:
         before = parse_cursor(query.cursor) if query.cursor is not None else None
         await self._freshness.everything()
         # One more than asked for tells whether there is a next page.
-        records = await self._store.page(query.user_id, query.limit + 1, before)
+        records = await self._records(query, query.limit + 1, before)
         page = records[: query.limit]
         more = len(records) > query.limit
         return SessionPage(
@@ -67,31 +80,45 @@ class Sessions:
             id=command.session_id,
             user_id=command.user_id,
             title=command.title,
-            model=command.model,
+            preset_id=command.preset_id,
             created_at=now,
             updated_at=now,
+            **command.model_dump(include=set(SETTINGS)),
         )
-        return SessionReply(session=found(await self._store.create(record)).to_session())
-
-    async def rename(self, command: UpdateSession) -> SessionReply:
-        """Give the title that no message changes any more; ``updated_at`` moves.
-
-        Raises:
-            SessionNotFound: see ``found``.
-        """
-        session = found(await self._store.get(command.user_id, command.session_id))
-        # Moves even where a worker's clock is ahead of this one.
-        moved = max(to_milliseconds(self._now()), session.updated_at + 1)
-        title = command.title if command.title is not None else session.title or ""
-        renamed = await self._store.rename(command.user_id, command.session_id, title, moved)
-        return SessionReply(session=found(renamed).to_session())
+        session = found(await self._store.create(record))
+        if session.title is not None:
+            await self._turns.add_terms(
+                session.user_id, session.id, words_of(session.title), said=False
+            )
+        return SessionReply(session=session.to_session())
 
     async def delete(self, command: DeleteSession) -> SessionReply:
-        """Hide the session for good; gives it as it was.
+        """Hide the session until somebody restores it, or it is purged.
 
         Raises:
             SessionNotFound: see ``found``; a second delete says so too.
         """
         now = to_milliseconds(self._now())
-        deleted = await self._store.delete(command.user_id, command.session_id, now)
-        return SessionReply(session=found(deleted).to_session())
+        deleted = found(await self._store.delete(command.user_id, command.session_id, now))
+        gone = deleted.model_copy(update={"deleted_at": now})
+        return SessionReply(session=gone.to_session())
+
+    async def restore(self, command: RestoreSession) -> SessionReply:
+        """Show the session again; one that is not deleted stays as it is.
+
+        Raises:
+            SessionNotFound: it is unknown, foreign or purged.
+        """
+        restored = await self._store.restore(command.user_id, command.session_id)
+        return SessionReply(session=found(restored).to_session())
+
+    async def _records(
+        self, query: ListSessions, limit: int, before: tuple[int, SessionId] | None
+    ) -> list[SessionRecord]:
+        user_id, deleted = query.user_id, query.deleted
+        if query.search is None or not query.search.strip():
+            return await self._store.page(user_id, limit, before, deleted=deleted)
+        words = asked_words(query.search)
+        if not words:
+            return []
+        return await self._searching.page(user_id, words, limit, before, deleted=deleted)

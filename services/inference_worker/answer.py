@@ -67,6 +67,8 @@ class Answer:
         self._opened = so_far.events > 0
         self._adding = False
         self.attempt = attempt
+        self.omitted: int | None = None
+        """How many messages of its session the model was not shown."""
         self.tokens = so_far.tokens
         self.next_index = so_far.events
         self.continued_at: list[int] = []

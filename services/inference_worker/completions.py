@@ -196,6 +196,7 @@ class Completions:
             begun=claimed.said,
         )
         answer.continued_at.extend(claimed.continued_at)
+        answer.omitted = run.omitted
         return answer
 
     async def _end(self, attempt: Attempt, outcome: Outcome, said: Said) -> None:
@@ -209,6 +210,7 @@ class Completions:
             attempts=attempt.claimed.count,
             # A place where it went on, but not to any word, is none.
             continued_at=[at for at in (answer.continued_at if answer else ()) if at < said.events],
+            omitted=answer.omitted if answer is not None else run.omitted,
             timings=timings,
             now=self._now,
         )

@@ -22,6 +22,7 @@ from services.inference_worker.seam import (
     continued,
     way_on,
 )
+from services.inference_worker.shortening import shortened
 from services.inference_worker.takeover import Claim
 from shared.contracts.completions import RunCompletion
 from shared.errors import (
@@ -103,6 +104,14 @@ class Generation:
         while True:
             try:
                 return await self._once(run, answer)
+            except ContextLengthExceeded:
+                shorter = shortened(run)
+                if shorter is None:
+                    raise
+                run = shorter
+                answer.omitted = run.omitted
+                log.info("context_shortened", omitted=run.omitted)
+                continue
             except WorkerLost as error:
                 # Seen from here, it is the engine that was lost.
                 raise failure or error from error
@@ -136,7 +145,7 @@ class Generation:
         except Diverged as error:
             raise WorkerLost("the engine says something else than what was sent before") from error
         except ContextLengthExceeded:
-            if way is not Way.CONTINUE:
+            if way is not Way.CONTINUE or run.droppable:
                 raise
             # Prompt and answer have filled the window, where the engine would have ended it too.
             return _LENGTH

@@ -59,6 +59,7 @@ def completed_event(
     attempt: int,
     attempts: int,
     continued_at: Sequence[int] = (),
+    omitted: int | None = None,
     timings: Timings,
     now: Callable[[], datetime],
 ) -> CompletionCompleted:
@@ -71,6 +72,7 @@ def completed_event(
         attempt: What marks the frames of the attempt that ended it.
         attempts: How many attempts there were.
         continued_at: Where earlier ones were gone on from.
+        omitted: How many messages of its session the model was not shown.
         timings: How long it took.
         now: The time.
     """
@@ -90,6 +92,7 @@ def completed_event(
         attempts=attempts,
         last_attempt=attempt if attempt != attempts else None,
         continued_at=list(continued_at) or None,
+        context_omitted=omitted,
         events=said.events,
         error=outcome.error,
         place=run.place,

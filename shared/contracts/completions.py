@@ -49,5 +49,10 @@ class RunCompletion(WireModel):
     place: AnswerPlace | None = None
     generating_deadline: timedelta
     """From the pull on, by the worker's monotonic clock, over all that it does for this request."""
+    droppable: int | None = None
+    """How many of the messages after the leading system ones may be left out, the oldest first, if
+    the engine finds the prompt too long."""
+    omitted: int | None = None
+    """How many messages of its session were left out already."""
     watch_timeout: timedelta | None = None
     """A worker that hears no ``Watched`` for so long cancels by itself; absent means never."""

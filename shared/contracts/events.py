@@ -85,6 +85,8 @@ class CompletionCompleted(WireModel):
     """What marks the frames of the one that ended it, where that is not ``attempts``."""
     continued_at: list[int] | None = None
     """Index of the first event after each place where an answer that had broken off went on."""
+    context_omitted: int | None = None
+    """How many older messages of its session the model was not shown, as they did not fit."""
     events: int = 0
     """How many SSE events (indices 0 to events-1) the answer was sent as."""
     error: Failure | None = None

@@ -82,9 +82,10 @@ class StoredMessage(WireModel):
     """How many workers have run its completion, where that was more than one."""
     continued_at: list[int] | None = None
     """As in ``CompletionCompleted``."""
+    context_omitted: int | None = None
+    """As in ``CompletionCompleted``."""
     sibling_ids: list[MessageId] | None = None
-    """All messages with the same parent, this one included, the oldest first; absent if it has
-    no other."""
+    """All with the same parent, this one too, the oldest first; absent if it has no other."""
 
 
 class MessageRef(WireModel):
@@ -104,7 +105,7 @@ class ListSessions(WireModel):
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = None
     search: str | None = Field(default=None, max_length=200)
-    """Only sessions that have every one of these words in their title or their messages."""
+    """Only sessions that have each of these words in their title or messages."""
     deleted: bool = False
     """Those that were deleted, and can be restored, instead."""
 
@@ -145,7 +146,7 @@ class GetSession(WireModel):
     before_depth: int | None = None
     """Only messages less deep than this: the cursor of the page before."""
     after_depth: int | None = None
-    """Only messages deeper than this, the first of them first: the cursor of the page after."""
+    """Only messages deeper than this: the cursor of the page after."""
     limit: int = Field(default=200, ge=1, le=1000)
 
 
@@ -178,11 +179,8 @@ class DeleteSession(WireModel):
     session_id: SessionId
 
 
-class RestoreSession(WireModel):
+class RestoreSession(DeleteSession):
     """Bring a deleted session back, with what was stored meanwhile."""
-
-    user_id: UserId
-    session_id: SessionId
 
 
 class ForkSession(WireModel):

@@ -45,3 +45,8 @@ def message_id(completion_id: CompletionId, role: str, number: int = 0) -> Messa
     """The id of the ``number``-th message of this role that a completion stores."""
     name = f"{completion_id}:{role}" if number == 0 else f"{completion_id}:{role}:{number}"
     return MessageId(str(uuid.uuid5(_MESSAGES, name)))
+
+
+def copied_message_id(session_id: SessionId, copied: MessageId) -> MessageId:
+    """The id of a message's copy in another session: copying twice is copying once."""
+    return MessageId(str(uuid.uuid5(_MESSAGES, f"{session_id}:{copied}")))

@@ -11,10 +11,10 @@ from typing import Any
 
 from deploy.local.demo_engine.chat_request import ChatRequest
 
-KEPT = 10_000
+KEPT = 4096
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One request.
 

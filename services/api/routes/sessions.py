@@ -1,13 +1,14 @@
-"""``/api/chat/sessions``: requirements 1. A malformed id is 400, an unknown one 404."""
+"""``sessions`` on both faces. A malformed id is 400, an unknown one 404."""
 
 from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
 from services.api.answers import to_session_body, to_session_detail
-from services.api.deps import StateDep, UserDep, read_body
+from services.api.deps import StateDep, UserDep, add_headers, read_body
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.preconditions import etag, wanted_version
 from services.api.schemas.sessions import (
     CreateSessionRequest,
     SessionBody,
@@ -15,10 +16,11 @@ from services.api.schemas.sessions import (
     SessionListBody,
     UpdateSessionRequest,
 )
-from shared.contracts.ids import SessionId, parse_session_id
+from shared.contracts.history import CreateSession, ListSessions, Session, UpdateSession
+from shared.contracts.ids import SessionId, new_session_id, parse_session_id
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/sessions")
+router = FacedRouter("/sessions", errors=(400, 404, 412, 503))
 
 _MOST: Final = 200
 
@@ -29,9 +31,19 @@ async def list_sessions(
     user: UserDep,
     limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
     cursor: Annotated[str | None, Query(max_length=500)] = None,
+    search: Annotated[str | None, Query(max_length=200)] = None,
+    deleted: bool = False,
 ) -> SessionListBody:
-    """The session that changed last comes first."""
-    page = await state["sessions"].page(user, limit, cursor)
+    """The session that changed last comes first.
+
+    ``search`` wants every one of its words in the title or the messages; ``deleted`` lists those
+    that can be restored.
+    """
+    if search is not None and "\0" in search:
+        raise InvalidRequest("Text must not hold the character U+0000.", param="search")
+    words = (search or "").strip() or None
+    query = ListSessions(user_id=user, limit=limit, cursor=cursor, search=words, deleted=deleted)
+    page = await state["sessions"].page(query)
     return SessionListBody(
         sessions=[to_session_body(session) for session in page.sessions],
         next_cursor=page.next_cursor,
@@ -48,52 +60,86 @@ async def create_session(request: Request, state: StateDep, user: UserDep) -> Se
     """An empty body is fine: the first message gives the title."""
     body = await read_body(request, state)
     wanted = parse_body(body or b"{}", CreateSessionRequest)
-    title = wanted.title.strip() if wanted.title is not None else ""
-    session = await state["sessions"].create(user, title or None, wanted.model)
-    return to_session_body(session)
+    command = CreateSession(
+        user_id=user,
+        session_id=new_session_id(),
+        title=(wanted.title or "").strip() or None,
+        **wanted.settings().model_dump(),
+    )
+    return _answer(request, await state["sessions"].create(command))
 
 
 @router.get("/{session_id}", summary="Read a session", response_model_exclude_none=True)
 async def get_session(
     session_id: str,
+    request: Request,
     state: StateDep,
     user: UserDep,
     limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
     before_depth: Annotated[int | None, Query(alias="beforeDepth", ge=1)] = None,
 ) -> SessionDetailBody:
-    """With its messages, oldest first; all of them unless ``limit`` says otherwise."""
+    """With its messages, oldest first: all of them, or the newest thousand."""
     session, detail = await state["sessions"].read(
-        user, _parse(session_id), limit=limit, before_depth=before_depth
+        user, session_id_of(session_id), limit=limit, before_depth=before_depth
     )
+    add_headers(request, {"ETag": etag(session.version)})
     return to_session_detail(session, detail)
 
 
 @router.put(
     "/{session_id}",
-    summary="Rename a session",
+    summary="Change a session",
+    openapi_extra=json_body("UpdateSessionRequest"),
+)
+@router.patch(
+    "/{session_id}",
+    summary="Change a session",
     openapi_extra=json_body("UpdateSessionRequest"),
 )
 async def update_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
-    """At most 255 characters."""
-    parsed = _parse(session_id)
-    body = await read_body(request, state)
-    title = parse_body(body, UpdateSessionRequest).title.strip()
-    if not title:
-        raise InvalidRequest("title: a title needs at least one character", param="title")
-    return to_session_body(await state["sessions"].rename(user, parsed, title))
+    """What is absent stays as it is; with a version or ``If-Match``, only if that still holds."""
+    parsed = session_id_of(session_id)
+    wanted = parse_body(await read_body(request, state), UpdateSessionRequest)
+    command = UpdateSession(
+        user_id=user,
+        session_id=parsed,
+        title=wanted.title.strip() if wanted.title is not None else None,
+        settings=wanted.settings(),
+        cleared=wanted.cleared(),
+        version=wanted_version(request, wanted.version),
+    )
+    return _answer(request, await state["sessions"].update(command))
 
 
 @router.delete("/{session_id}", status_code=204, summary="Delete a session")
 async def delete_session(session_id: str, state: StateDep, user: UserDep) -> Response:
-    """It is hidden at once; a turn that is running in it is stopped."""
-    await state["sessions"].delete(user, _parse(session_id))
+    """It is hidden at once and can be restored; a turn that is running in it is stopped."""
+    await state["sessions"].delete(user, session_id_of(session_id))
     return Response(status_code=204)
 
 
-def _parse(session_id: str) -> SessionId:
-    parsed = parse_session_id(session_id)
+@router.post("/{session_id}/restore", summary="Restore a deleted session")
+async def restore_session(
+    session_id: str, request: Request, state: StateDep, user: UserDep
+) -> SessionBody:
+    """It is there again, with what was stored meanwhile."""
+    return _answer(request, await state["sessions"].restore(user, session_id_of(session_id)))
+
+
+def session_id_of(text: str) -> SessionId:
+    """The id in a path.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    parsed = parse_session_id(text)
     if parsed is None:
         raise InvalidRequest("A session id is a UUID.", param="id")
     return parsed
+
+
+def _answer(request: Request, session: Session) -> SessionBody:
+    add_headers(request, {"ETag": etag(session.version)})
+    return to_session_body(session)

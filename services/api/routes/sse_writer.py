@@ -139,7 +139,7 @@ class SseWriter:
             last = self._encoder.end(
                 finish_reason_of(end),
                 self._usage_of(end),
-                run_body(end.attempts, end.continued_at),
+                run_body(end.attempts, end.continued_at, end.context_omitted),
             )
         elif self._started or data:
             last = error_event(body_of(failure))

@@ -1,5 +1,7 @@
 """A streamed answer to the one who asked."""
 
+from dataclasses import replace
+
 from starlette.types import Send
 
 from services.api.attaching import Reading, Starter
@@ -26,7 +28,10 @@ class StreamedAnswer(Answer):
         background: Background,
         clock: Clock,
         timing: Timing,
+        resumes: bool = False,
     ) -> None:
+        if resumes:
+            order = replace(order, resumes=True)
         encoder = ChunkEncoder(
             order.completion_id, order.model, order.created_at, include_usage=order.include_usage
         )

@@ -1,27 +1,80 @@
-"""``/api/chat/sessions``: requirements 1, in camelCase."""
+"""``/api/chat/sessions`` and ``/ai-chat/api/sessions``: requirements 1 and 5."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from services.api.schemas.model import AnswerModel, RequestModel, Text
-from shared.contracts.history import TITLE_LENGTH
+from shared.contracts.history import TITLE_LENGTH, SessionSettings
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PROMPT_LENGTH: Final = 100_000
 
 Title = Annotated[Text, Field(max_length=TITLE_LENGTH)]
+Number = Annotated[float, Field(strict=True)]
+Tokens = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
+Name = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
-class CreateSessionRequest(RequestModel):
+class SettingsRequest(RequestModel):
+    """What a session, a turn or a preset says of its completions; null says nothing."""
+
+    model: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    max_tokens: Tokens | None = None
+    system_prompt: Annotated[Text, Field(max_length=_PROMPT_LENGTH)] | None = None
+    tools: Annotated[list[Name], Field(max_length=64, fail_fast=True)] | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_a_name(cls, model: str | None) -> str | None:
+        if model is not None and (_CONTROL.search(model) or model != model.strip()):
+            raise ValueError("a model's name holds no control characters or outer spaces")
+        return model
+
+    def settings(self) -> SessionSettings:
+        """What has a value."""
+        return SessionSettings(**self.model_dump(include=set(SessionSettings.model_fields)))
+
+    def cleared(self) -> list[str]:
+        """The settings that were given as null."""
+        return [
+            name
+            for name in SessionSettings.model_fields
+            if name in self.model_fields_set and getattr(self, name) is None
+        ]
+
+
+class CreateSessionRequest(SettingsRequest):
     """A new session; without a title its first message gives one."""
 
     title: Title | None = None
-    model: Annotated[Text, Field(max_length=256)] | None = None
 
 
-class UpdateSessionRequest(RequestModel):
-    """Another title."""
+class UpdateSessionRequest(SettingsRequest):
+    """Another title, other settings: what is absent stays, null takes a setting away."""
 
-    title: Annotated[Title, Field(min_length=1)]
+    title: Title | None = None
+    version: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """Only if it still has this version; ``If-Match`` says the same."""
+
+    @field_validator("title")
+    @classmethod
+    def _title_says_something(cls, title: str | None) -> str:
+        # Not called where it is absent.
+        if not (title or "").strip():
+            raise ValueError("a title needs at least one character")
+        return title or ""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        names = {"title", *SessionSettings.model_fields}
+        if not names & self.model_fields_set:
+            raise ValueError("nothing to change: a title or a setting is needed")
+        return self
 
 
 class SessionBody(AnswerModel):
@@ -33,6 +86,15 @@ class SessionBody(AnswerModel):
     updated_at: datetime
     message_count: int
     model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    system_prompt: str | None = None
+    tools: list[str] | None = None
+    version: int = 1
+    preset_id: str | None = None
+    active_leaf: str | None = None
+    deleted_at: datetime | None = None
 
 
 class SessionListBody(AnswerModel):
@@ -59,6 +121,7 @@ class MessageBody(AnswerModel):
     content: str | list[dict[str, Any]]
     created_at: datetime
     parent_id: str | None = None
+    sibling_ids: list[str] | None = None
     depth: int
     completion_id: str | None = None
     status: str | None = None
@@ -67,13 +130,28 @@ class MessageBody(AnswerModel):
     thinking: str | None = None
     attempts: int | None = None
     continued_at: list[int] | None = None
+    context_omitted: int | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
     usage: MessageUsage | None = None
+
+
+class MessageListBody(AnswerModel):
+    """A page of one branch, the oldest first.
+
+    ``nextCursor`` asks for older ones, ``previousCursor`` for newer ones.
+    """
+
+    messages: list[MessageBody]
+    next_cursor: str | None = None
+    previous_cursor: str | None = None
 
 
 class SessionDetailBody(SessionBody):
     """A session with the messages of its active branch, oldest first."""
 
     messages: list[MessageBody]
+    messages_truncated: bool | None = None
+    """True where there are older ones than these: ``nextCursor`` asks for them."""
+    next_cursor: str | None = None
     next_before_depth: int | None = None

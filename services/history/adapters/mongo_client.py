@@ -20,6 +20,7 @@ SESSIONS: Final = "sessions"
 MESSAGES: Final = "messages"
 USAGE: Final = "usage"
 COMPLETIONS: Final = "completions"
+TERMS: Final = "search_terms"
 
 # Codes that speak of the document, not of the server's state: BadValue, FailedToParse,
 # TypeMismatch, DollarPrefixedFieldName, BSONObjectTooLarge and its kin.
@@ -34,13 +35,21 @@ _INDEXES: Final[Mapping[str, tuple[tuple[tuple[str, int], ...], ...]]] = {
         (("deleted_at", 1),),
     ),
     MESSAGES: (
-        # The outline and the messages of one session.
+        # All messages of one session: purging it, and placing those of an older version.
         (("session_id", 1),),
+        # A session's messages by depth, and by turn: see ``mongo_messages``.
+        (("place", 1),),
+        (("order", 1),),
     ),
     USAGE: (
         # A user's usage, and of one day.
         (("user_id", 1),),
         (("user_id", 1), ("day", 1)),
+    ),
+    TERMS: (
+        # The sessions of a user with a word; and all words of a session, to purge them.
+        (("k", 1),),
+        (("session_id", 1),),
     ),
     COMPLETIONS: (
         # The sweeper: what is open.

@@ -9,6 +9,7 @@ from services.history.adapters.mongo_client import (
     COMPLETIONS,
     MESSAGES,
     SESSIONS,
+    TERMS,
     Database,
     Document,
     border,
@@ -16,11 +17,11 @@ from services.history.adapters.mongo_client import (
     fields_of,
 )
 from services.history.adapters.mongo_turns import recency
-from services.history.records import MessageRecord, Node, SessionRecord
-from shared.contracts.ids import MessageId, SessionId, UserId
+from services.history.records import Change, SessionRecord
+from shared.contracts.ids import SessionId, UserId
 
-_OUTLINE: Final = {"parent_id": 1, "depth": 1, "turn": 1, "size": 1}
-_SHOWN: Final = {"$exists": False}
+_ABSENT: Final = {"$exists": False}
+_PRESENT: Final = {"$exists": True}
 
 
 class MongoSessionStore:
@@ -30,13 +31,13 @@ class MongoSessionStore:
         self._database = database
         self._sessions = database[SESSIONS]
         self._messages = database[MESSAGES]
+        self._terms = database[TERMS]
         self._completions = database[COMPLETIONS]
 
     async def create(self, session: SessionRecord) -> SessionRecord | None:
         """See the port."""
-        document = document_of(session)
+        document = _document(session)
         key = {"_id": document.pop("_id")}
-        document["recency"] = recency(session.updated_at, session.id)
         with border():
             await self._sessions.update_one(key, {"$setOnInsert": document}, upsert=True)
         return await self.get(session.user_id, session.id)
@@ -48,10 +49,17 @@ class MongoSessionStore:
         return _session(document)
 
     async def page(
-        self, user_id: UserId, limit: int, before: tuple[int, SessionId] | None
+        self,
+        user_id: UserId,
+        limit: int,
+        before: tuple[int, SessionId] | None,
+        *,
+        deleted: bool = False,
     ) -> list[SessionRecord]:
         """See the port."""
-        query: Document = {"user_id": user_id, "deleted_at": _SHOWN}
+        query: Document = {"user_id": user_id, "deleted_at": _PRESENT if deleted else _ABSENT}
+        if deleted:
+            query["forming"] = _ABSENT
         if before is not None:
             query["recency"] = {"$lt": recency(*before)}
         with border():
@@ -59,17 +67,46 @@ class MongoSessionStore:
             documents = await cursor.to_list(limit)
         return [SessionRecord.model_validate(fields_of(document)) for document in documents]
 
-    async def rename(
-        self, user_id: UserId, session_id: SessionId, title: str, updated_at: int
-    ) -> SessionRecord | None:
+    async def some(
+        self, user_id: UserId, ids: Sequence[SessionId], *, deleted: bool = False
+    ) -> list[SessionRecord]:
         """See the port."""
-        order = recency(updated_at, session_id)
-        update = {"$set": {"title": title}, "$max": {"updated_at": updated_at, "recency": order}}
+        if not ids:
+            return []
+        query: Document = {
+            "_id": {"$in": list(ids)},
+            "user_id": {"$eq": user_id},
+            "deleted_at": _PRESENT if deleted else _ABSENT,
+            "forming": _ABSENT,
+        }
         with border():
-            document = await self._sessions.find_one_and_update(
-                _key(user_id, session_id), update, return_document=ReturnDocument.AFTER
-            )
-        return _session(document)
+            documents = await self._sessions.find(query).to_list(None)
+        return [SessionRecord.model_validate(fields_of(document)) for document in documents]
+
+    async def change(
+        self, user_id: UserId, session_id: SessionId, version: int, change: Change
+    ) -> SessionRecord | None:
+        """See the port. No ``$inc``: a version counts up only from the one that was seen."""
+        values = {**change.settings, "version": version + 1}
+        if change.title is not None:
+            values["title"] = change.title
+        order = recency(change.updated_at, session_id)
+        update: Document = {
+            "$set": values,
+            "$max": {"updated_at": change.updated_at, "recency": order},
+        }
+        if change.cleared:
+            update["$unset"] = dict.fromkeys(change.cleared, "")
+        # Two queries for the first version: the embedded server reads everything for an ``$or``.
+        for seen in (version, _ABSENT) if version == 1 else (version,):
+            query = {**_key(user_id, session_id), "version": seen}
+            with border():
+                document = await self._sessions.find_one_and_update(
+                    query, update, return_document=ReturnDocument.AFTER
+                )
+            if document is not None:
+                return _session(document)
+        return None
 
     async def delete(
         self, user_id: UserId, session_id: SessionId, deleted_at: int
@@ -83,37 +120,43 @@ class MongoSessionStore:
             )
         return _session(document)
 
-    async def outline(self, user_id: UserId, session_id: SessionId) -> list[Node]:
-        """See the port."""
-        query = {"session_id": session_id, "user_id": user_id, "rejected": _SHOWN}
+    async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        """See the port. What a purge has begun to remove does not come back."""
+        query = {"_id": session_id, "user_id": user_id, "purging": _ABSENT, "forming": _ABSENT}
         with border():
-            documents = await self._messages.find(query, _OUTLINE).to_list(None)
-        return [
-            Node(
-                id=document["_id"],
-                parent_id=document.get("parent_id"),
-                depth=document["depth"],
-                turn=document["turn"],
-                size=document["size"],
+            document = await self._sessions.find_one_and_update(
+                query, {"$unset": {"deleted_at": ""}}, return_document=ReturnDocument.AFTER
             )
-            for document in documents
-        ]
+        return _session(document)
 
-    async def messages(
-        self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
-    ) -> list[MessageRecord]:
-        """See the port."""
-        if not ids:
-            return []
-        query: Document = {
-            "_id": {"$in": list(ids)} if len(ids) > 1 else ids[0],
-            "session_id": session_id,
-            "user_id": user_id,
-            "rejected": _SHOWN,
-        }
+    async def form(self, session: SessionRecord) -> SessionRecord | None:
+        """See the port. Unseen is deleted: one that is never finished is purged like those."""
+        document = _document(session)
+        key = {"_id": document.pop("_id")}
+        unseen = {"forming": True, "deleted_at": session.created_at}
         with border():
-            documents = await self._messages.find(query).to_list(None)
-        return [MessageRecord.model_validate(fields_of(document)) for document in documents]
+            await self._sessions.update_one(
+                key, {"$setOnInsert": {**document, **unseen}}, upsert=True
+            )
+            found = await self._sessions.find_one(
+                {"_id": session.id, "user_id": session.user_id, "purging": _ABSENT}
+            )
+        record = _session(found)
+        gone = record is not None and record.deleted_at is not None and not record.forming
+        return None if gone else record
+
+    async def show(self, session: SessionRecord) -> SessionRecord | None:
+        """See the port."""
+        moved = {
+            "turn": session.turn,
+            "message_count": session.message_count,
+            **({"leaf": session.leaf} if session.leaf is not None else {}),
+        }
+        query = {"_id": session.id, "user_id": session.user_id, "purging": _ABSENT}
+        update = {"$max": moved, "$unset": {"forming": "", "deleted_at": ""}}
+        with border():
+            await self._sessions.update_one({**query, "forming": _PRESENT}, update)
+        return await self.get(session.user_id, session.id)
 
     async def ping(self) -> None:
         """See the port."""
@@ -127,13 +170,22 @@ class MongoSessionStore:
             cursor = self._sessions.find({"deleted_at": {"$lt": deleted_before}}, {"_id": 1})
             sessions = [document["_id"] for document in await cursor.limit(limit).to_list(limit)]
             for session_id in sessions:
-                await self._messages.delete_many({"session_id": session_id})
-                await self._sessions.delete_one({"_id": session_id})
+                # Claimed first: somebody may be restoring it.
+                due = {"_id": session_id, "deleted_at": {"$lt": deleted_before}}
+                claimed = await self._sessions.update_one(due, {"$set": {"purging": True}})
+                if claimed.matched_count:
+                    await self._messages.delete_many({"session_id": session_id})
+                    await self._terms.delete_many({"session_id": session_id})
+                    await self._sessions.delete_one({"_id": session_id})
         return len(sessions)
 
 
+def _document(session: SessionRecord) -> Document:
+    return {**document_of(session), "recency": recency(session.updated_at, session.id)}
+
+
 def _key(user_id: UserId, session_id: SessionId) -> Document:
-    return {"_id": session_id, "user_id": user_id, "deleted_at": _SHOWN}
+    return {"_id": session_id, "user_id": user_id, "deleted_at": _ABSENT}
 
 
 def _session(document: Mapping[str, Any] | None) -> SessionRecord | None:

@@ -5,7 +5,7 @@ Only what the embedded server (nx-27017) does right is used: ``$setOnInsert``, `
 does not raise them, so there are none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from pymongo import UpdateOne
@@ -21,6 +21,8 @@ from services.history.adapters.mongo_client import (
     document_of,
     fields_of,
 )
+from services.history.adapters.mongo_messages import MongoMessageStore, stored_message
+from services.history.adapters.mongo_terms import MongoTerms
 from services.history.records import (
     Advance,
     Known,
@@ -34,13 +36,15 @@ from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 _OPEN: Final = "1_open"
 _ENDED: Final = "2_ended"
 _STUB: Final = frozenset({"id", "session_id", "user_id", "completion_id"})
-_GONE: Final = dict.fromkeys(MessageRecord.model_fields.keys() - _STUB, "")
+_GONE: Final = dict.fromkeys({*MessageRecord.model_fields, "place", "order"} - _STUB, "")
 
 
 class MongoTurnStore:
     """``TurnStore`` on MongoDB."""
 
     def __init__(self, database: Database) -> None:
+        self._visible = MongoMessageStore(database)
+        self._terms = MongoTerms(database)
         self._sessions = database[SESSIONS]
         self._messages = database[MESSAGES]
         self._usage = database[USAGE]
@@ -58,12 +62,24 @@ class MongoTurnStore:
         """See the port."""
         writes = []
         for message in messages:
-            document = document_of(message)
+            document = stored_message(message)
             key = {"_id": document.pop("_id")}
             writes.append(UpdateOne(key, {"$setOnInsert": document}, upsert=True))
         if writes:
             with border():
                 await self._messages.bulk_write(writes, ordered=False)
+
+    async def messages(
+        self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
+    ) -> list[MessageRecord]:
+        """See the port."""
+        return await self._visible.messages(user_id, session_id, ids)
+
+    async def add_terms(
+        self, user_id: UserId, session_id: SessionId, terms: Collection[str], *, said: bool
+    ) -> None:
+        """See the port."""
+        await self._terms.add(user_id, session_id, terms, said=said)
 
     async def hide_messages(
         self,

@@ -1,7 +1,8 @@
 """Usage on MongoDB: sums by one precomputed field.
 
 The embedded server (nx-27017) makes one silent group of everything where the key has two parts,
-and knows no ``$percentile``; its ``count_documents`` walks all documents.
+and knows no ``$percentile``; its ``count_documents`` walks all documents. The index on ``user_id``
+serves every query here, on MongoDB that on ``user_id`` and ``day`` those of usage.
 """
 
 from typing import Any, Final

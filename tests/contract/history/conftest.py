@@ -8,11 +8,14 @@ from services.history.adapters.mongo_client import (
     COMPLETIONS,
     MESSAGES,
     SESSIONS,
+    TERMS,
     USAGE,
     create_indexes,
     open_client,
 )
+from services.history.adapters.mongo_messages import MongoMessageStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from tests.fakes.history.memory_store import MemoryStore
 from tests.fakes.history.records import Stores
@@ -43,17 +46,25 @@ async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
         async def totals_in_memory() -> list[int]:
             return [record.total_tokens for record in store.usage.values()]
 
-        yield Stores(store, store, totals_in_memory)
+        yield Stores(store, store, store, store, store, totals_in_memory)
         return
     client = open_client(request.getfixturevalue(f"{request.param}_url"))
     database = client["parley_test"]
     # Emptied, not named anew for each test: all databases of nx-27017 share their collections.
-    for name in (SESSIONS, MESSAGES, USAGE, COMPLETIONS):
+    for name in (SESSIONS, MESSAGES, USAGE, COMPLETIONS, TERMS):
         await database.drop_collection(name)
     await create_indexes(database)
 
     async def totals() -> list[int]:
         return [document["total_tokens"] async for document in database[USAGE].find()]
 
-    yield Stores(MongoTurnStore(database), MongoSessionStore(database), totals)
+    sessions = MongoSessionStore(database)
+    yield Stores(
+        MongoTurnStore(database),
+        sessions,
+        sessions,
+        MongoMessageStore(database),
+        MongoTerms(database),
+        totals,
+    )
     client.close()

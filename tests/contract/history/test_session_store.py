@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from services.history.records import Advance, SessionRecord
+from services.history.records import Advance, Change, SessionRecord
 from tests.fakes.history.conversation import OTHER, SESSION, USER
 from tests.fakes.history.records import T0, Stores, message, session
 
@@ -31,7 +31,7 @@ async def test_a_foreign_session_does_not_exist(stores: Stores) -> None:
     await stores.sessions.create(session())
 
     assert await stores.sessions.get(OTHER, SESSION) is None
-    assert await stores.sessions.rename(OTHER, SESSION, "Mine", T0) is None
+    assert await stores.sessions.change(OTHER, SESSION, 1, Change(T0, "Mine")) is None
     assert await stores.sessions.delete(OTHER, SESSION, T0) is None
     assert await stores.sessions.create(session(user_id=OTHER)) is None
     assert await stores.sessions.get(USER, SESSION) == session()
@@ -40,8 +40,8 @@ async def test_a_foreign_session_does_not_exist(stores: Stores) -> None:
 async def test_a_title_is_set_and_the_time_only_moves_forward(stores: Stores) -> None:
     await stores.sessions.create(session())
 
-    await stores.sessions.rename(USER, SESSION, "First", T0 + 999)
-    renamed = await stores.sessions.rename(USER, SESSION, "Second", T0 + 1)
+    await stores.sessions.change(USER, SESSION, 1, Change(T0 + 999, "First"))
+    renamed = await stores.sessions.change(USER, SESSION, 2, Change(T0 + 1, "Second"))
 
     assert renamed is not None
     assert (renamed.title, renamed.updated_at) == ("Second", T0 + 999)
@@ -53,7 +53,7 @@ async def test_a_deleted_session_is_gone_for_readers_and_stays_gone(stores: Stor
 
     assert await stores.sessions.delete(USER, SESSION, T0 + 1) == session()
     assert await stores.sessions.delete(USER, SESSION, T0 + 2) is None
-    assert await stores.sessions.rename(USER, SESSION, "Back", T0 + 3) is None
+    assert await stores.sessions.change(USER, SESSION, 1, Change(T0 + 3, "Back")) is None
     assert await stores.sessions.create(session()) is None
     assert await stores.sessions.page(USER, 10, None) == []
     assert await stores.turns.owns(USER, SESSION)
@@ -98,7 +98,7 @@ async def test_purging_takes_what_was_deleted_before_and_its_messages(stores: St
     assert not await stores.turns.owns(USER, session(1).id)
     assert await stores.turns.owns(USER, session(2).id)
     assert await stores.turns.owns(USER, session(3).id)
-    assert await stores.sessions.outline(USER, SESSION) == []
+    assert await stores.messages.nodes(USER, SESSION, 1, 99) == []
 
 
 async def test_the_database_gives_a_sign_of_life(stores: Stores) -> None:
@@ -131,7 +131,7 @@ async def test_the_earliest_turn_gives_the_automatic_title(stores: Stores) -> No
 
 async def test_a_persons_title_stays(stores: Stores) -> None:
     await stores.sessions.create(session())
-    await stores.sessions.rename(USER, SESSION, "Mine", T0)
+    await stores.sessions.change(USER, SESSION, 1, Change(T0, "Mine"))
     await stores.turns.advance(USER, SESSION, Advance(turn=1, title="Automatic"))
 
     moved = await stores.sessions.get(USER, SESSION)

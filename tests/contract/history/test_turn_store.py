@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from services.history.records import Known, MessageRecord, Node
+from services.history.places import Node
+from services.history.records import Known, MessageRecord
 from shared.contracts.chat import ContentPart, FunctionCall, ToolCall, Usage
 from shared.contracts.ids import CompletionId, MessageId
 from tests.fakes.history.conversation import OTHER, SESSION, USER
@@ -29,7 +30,7 @@ STRANGE_TEXTS = [
 
 
 async def read(stores: Stores, name: str = "m") -> MessageRecord:
-    (found,) = await stores.sessions.messages(USER, SESSION, [MessageId(name)])
+    (found,) = await stores.messages.messages(USER, SESSION, [MessageId(name)])
     return found
 
 
@@ -72,13 +73,19 @@ async def test_the_first_of_two_with_one_id_stays(stores: Stores) -> None:
     await stores.turns.add_messages([message(content="second"), message("o")])
 
     assert (await read(stores)).content == "first"
-    assert {node.id for node in await stores.sessions.outline(USER, SESSION)} == {"m", "n", "o"}
+    assert {node.id for node in await stores.messages.nodes(USER, SESSION, 1, 99)} == {
+        "m",
+        "n",
+        "o",
+    }
 
 
 async def test_many_writers_of_one_message_at_once_store_it_once(stores: Stores) -> None:
     await asyncio.gather(*(stores.turns.add_messages([message()]) for _ in range(20)))
 
-    assert await stores.sessions.outline(USER, SESSION) == [Node(MessageId("m"), None, 1, 1, 10)]
+    assert await stores.messages.nodes(USER, SESSION, 1, 99) == [
+        Node(MessageId("m"), None, 1, 1, 10)
+    ]
 
 
 @pytest.mark.parametrize("hidden_first", [True, False])
@@ -96,19 +103,19 @@ async def test_a_hidden_message_never_shows_whichever_came_first(
     for step in (hide, add, hide, add) if hidden_first else (add, hide, add, hide):
         await step()
 
-    assert [node.id for node in await stores.sessions.outline(USER, SESSION)] == ["shown"]
-    assert await stores.sessions.messages(USER, SESSION, [MessageId("m")]) == []
+    assert [node.id for node in await stores.messages.nodes(USER, SESSION, 1, 99)] == ["shown"]
+    assert await stores.messages.messages(USER, SESSION, [MessageId("m")]) == []
 
 
 async def test_messages_are_their_owners_and_their_sessions_alone(stores: Stores) -> None:
     await stores.turns.add_messages([message(), message("n")])
     ids = [MessageId("m"), MessageId("n"), MessageId("none")]
 
-    assert len(await stores.sessions.messages(USER, SESSION, ids)) == 2
-    assert await stores.sessions.messages(OTHER, SESSION, ids) == []
-    assert await stores.sessions.messages(USER, session(2).id, ids) == []
-    assert await stores.sessions.messages(USER, SESSION, []) == []
-    assert await stores.sessions.outline(OTHER, SESSION) == []
+    assert len(await stores.messages.messages(USER, SESSION, ids)) == 2
+    assert await stores.messages.messages(OTHER, SESSION, ids) == []
+    assert await stores.messages.messages(USER, session(2).id, ids) == []
+    assert await stores.messages.messages(USER, SESSION, []) == []
+    assert await stores.messages.nodes(OTHER, SESSION, 1, 99) == []
 
 
 async def test_usage_is_stored_once_however_often_it_comes(stores: Stores) -> None:

@@ -23,12 +23,20 @@ from shared.contracts.history import (
     SessionHeadQuery,
     SessionPage,
     SessionReply,
+    SessionSettings,
     StoredMessage,
     UpdateSession,
 )
-from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
-from shared.errors import ChatError, HistoryUnavailable, SessionNotFound
+from shared.errors import (
+    ChatError,
+    HistoryUnavailable,
+    MessageNotFound,
+    SessionNotFound,
+    VersionConflict,
+)
 from shared.messaging.subscriptions import ProvenSubscription
 
 NOON = datetime(2025, 1, 27, 10, 0, 0, tzinfo=UTC)
@@ -61,7 +69,8 @@ class FakeHistory:
             created_at=NOON,
             updated_at=NOON,
             message_count=0,
-            model=command.model,
+            preset_id=command.preset_id,
+            **command.model_dump(include=set(SessionSettings.model_fields)),
         )
         self.sessions[session.id] = (command.user_id, session)
         return session
@@ -69,15 +78,42 @@ class FakeHistory:
     async def get_session(self, query: GetSession) -> SessionDetail:
         self.waited_for.append(query.after_completion)
         session = self._find(query.user_id, query.session_id)
+        branch = self._branch(session.id, query.leaf)
+        if query.after_depth is not None:
+            newer = [m for m in branch if m.depth > query.after_depth]
+            page = newer[: query.limit]
+            after = page[-1].depth if len(newer) > len(page) else None
+            return SessionDetail(session=session, messages=page, next_after_depth=after)
         before = query.before_depth or 10**9
-        shown = [m for m in self.messages.get(session.id, []) if m.depth < before]
+        shown = [m for m in branch if m.depth < before]
         page = shown[-query.limit :]
         more = page[0].depth if len(shown) > len(page) else None
         return SessionDetail(session=session, messages=page, next_before_depth=more)
 
+    def _branch(self, session_id: SessionId, leaf: MessageId | None) -> list[StoredMessage]:
+        messages = self.messages.get(session_id, [])
+        if leaf is None:
+            return messages
+        by_id = {message.id: message for message in messages}
+        at = by_id.get(leaf)
+        if at is None:
+            raise MessageNotFound("This message does not exist.")
+        chain: list[StoredMessage] = []
+        while at is not None:
+            chain.append(at)
+            at = by_id.get(at.parent_id) if at.parent_id is not None else None
+        return chain[::-1]
+
     async def update_session(self, command: UpdateSession) -> Session:
         session = self._find(command.user_id, command.session_id)
-        renamed = session.model_copy(update={"title": command.title})
+        if command.version not in (None, session.version):
+            raise VersionConflict("It has changed.")
+        changes: dict[str, object] = dict.fromkeys(command.cleared)
+        if command.settings is not None:
+            changes |= command.settings.model_dump(exclude_none=True)
+        if command.title is not None:
+            changes["title"] = command.title
+        renamed = session.model_copy(update={**changes, "version": session.version + 1})
         self.sessions[session.id] = (command.user_id, renamed)
         return renamed
 
@@ -88,6 +124,10 @@ class FakeHistory:
         self.waited_for.append(query.after_completion)
         session = self._find(query.user_id, query.session_id)
         return self.heads.get(session.id, SessionHead())
+
+    async def ask(self, question: Question[Q, R], query: Q) -> R:
+        message = f"this fake knows nothing of {question.name}"
+        raise HistoryUnavailable(message)
 
     async def health(self) -> HistoryHealth:
         self._must_be_there()

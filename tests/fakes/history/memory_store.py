@@ -1,80 +1,45 @@
-"""``TurnStore`` and ``SessionStore`` in memory, with the same rules as MongoDB's."""
+"""All stores of sessions and turns in memory, with the same rules as MongoDB's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from services.history.records import (
     Advance,
+    Change,
     Known,
-    MessageRecord,
-    Node,
     OpenCompletion,
     SessionRecord,
     UsageRecord,
 )
-from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
-from shared.errors import HistoryUnavailable
+from shared.contracts.ids import CompletionId, SessionId, UserId
+from tests.fakes.history.memory_messages import MemoryMessages
 
 
-@dataclass(frozen=True)
-class Stub:
-    """What is left of a hidden message."""
-
-    session_id: SessionId
-
-
-class MemoryStore:
+class MemoryStore(MemoryMessages):
     """Everything is a dictionary; ``available = False`` is a database that is away."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.sessions: dict[SessionId, SessionRecord] = {}
-        self.stored_messages: dict[MessageId, MessageRecord | Stub] = {}
         self.usage: dict[CompletionId, UsageRecord] = {}
         self.open: dict[CompletionId, OpenCompletion] = {}
         self.ended: dict[CompletionId, int] = {}
-        self.available = True
 
     def everything(self) -> dict[str, Any]:
         """All that is stored, for comparing two stores."""
         return {
             "sessions": dict(self.sessions),
             "messages": dict(self.stored_messages),
+            "terms": dict(self.terms),
             "usage": dict(self.usage),
             "open": dict(self.open),
             "ended": dict(self.ended),
         }
 
-    def message(self, message_id: MessageId) -> MessageRecord:
-        """A message that is stored whole."""
-        found = self.stored_messages[message_id]
-        assert isinstance(found, MessageRecord)
-        return found
-
-    def _check(self) -> None:
-        if not self.available:
-            raise HistoryUnavailable("away")
-
     async def owns(self, user_id: UserId, session_id: SessionId) -> bool:
         self._check()
         session = self.sessions.get(session_id)
         return session is not None and session.user_id == user_id
-
-    async def add_messages(self, messages: Sequence[MessageRecord]) -> None:
-        self._check()
-        for message in messages:
-            self.stored_messages.setdefault(message.id, message)
-
-    async def hide_messages(
-        self,
-        user_id: UserId,
-        session_id: SessionId,
-        completion_id: CompletionId,
-        ids: Sequence[MessageId],
-    ) -> None:
-        self._check()
-        for message_id in ids:
-            self.stored_messages[message_id] = Stub(session_id)
 
     async def add_usage(self, usage: UsageRecord) -> None:
         self._check()
@@ -132,29 +97,52 @@ class MemoryStore:
             return None
         return session
 
-    async def page(
-        self, user_id: UserId, limit: int, before: tuple[int, SessionId] | None
-    ) -> list[SessionRecord]:
+    def _listed(self, user_id: UserId, *, deleted: bool) -> list[SessionRecord]:
         self._check()
-        shown = [
+        return [
             session
             for session in self.sessions.values()
             if session.user_id == user_id
-            and session.deleted_at is None
-            and (before is None or (session.updated_at, session.id) < before)
+            and (session.deleted_at is not None) is deleted
+            and not session.forming
         ]
-        return sorted(shown, key=lambda it: (it.updated_at, it.id), reverse=True)[:limit]
 
-    async def rename(
-        self, user_id: UserId, session_id: SessionId, title: str, updated_at: int
+    async def page(
+        self,
+        user_id: UserId,
+        limit: int,
+        before: tuple[int, SessionId] | None,
+        *,
+        deleted: bool = False,
+    ) -> list[SessionRecord]:
+        listed = [
+            session
+            for session in self._listed(user_id, deleted=deleted)
+            if before is None or (session.updated_at, session.id) < before
+        ]
+        return sorted(listed, key=lambda it: (it.updated_at, it.id), reverse=True)[:limit]
+
+    async def some(
+        self, user_id: UserId, ids: Sequence[SessionId], *, deleted: bool = False
+    ) -> list[SessionRecord]:
+        return [it for it in self._listed(user_id, deleted=deleted) if it.id in ids]
+
+    async def change(
+        self, user_id: UserId, session_id: SessionId, version: int, change: Change
     ) -> SessionRecord | None:
         session = await self.get(user_id, session_id)
-        if session is None:
+        if session is None or session.version != version:
             return None
-        moved = max(session.updated_at, updated_at)
-        renamed = session.model_copy(update={"title": title, "updated_at": moved})
-        self.sessions[session_id] = renamed
-        return renamed
+        changes = {
+            **dict.fromkeys(change.cleared),
+            **change.settings,
+            "version": version + 1,
+            "updated_at": max(session.updated_at, change.updated_at),
+        }
+        if change.title is not None:
+            changes["title"] = change.title
+        self.sessions[session_id] = session.model_copy(update=changes)
+        return self.sessions[session_id]
 
     async def delete(
         self, user_id: UserId, session_id: SessionId, deleted_at: int
@@ -164,26 +152,34 @@ class MemoryStore:
             self.sessions[session_id] = session.model_copy(update={"deleted_at": deleted_at})
         return session
 
-    def _shown(self, user_id: UserId, session_id: SessionId) -> list[MessageRecord]:
+    async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         self._check()
-        return [
-            message
-            for message in self.stored_messages.values()
-            if isinstance(message, MessageRecord)
-            and message.session_id == session_id
-            and message.user_id == user_id
-        ]
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id or session.forming:
+            return None
+        self.sessions[session_id] = session.model_copy(update={"deleted_at": None})
+        return self.sessions[session_id]
 
-    async def outline(self, user_id: UserId, session_id: SessionId) -> list[Node]:
-        return [
-            Node(it.id, it.parent_id, it.depth, it.turn, it.size)
-            for it in self._shown(user_id, session_id)
-        ]
+    async def form(self, session: SessionRecord) -> SessionRecord | None:
+        self._check()
+        unseen = {"forming": True, "deleted_at": session.created_at}
+        stored = self.sessions.setdefault(session.id, session.model_copy(update=unseen))
+        gone = stored.deleted_at is not None and not stored.forming
+        return None if gone or stored.user_id != session.user_id else stored
 
-    async def messages(
-        self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
-    ) -> list[MessageRecord]:
-        return [it for it in self._shown(user_id, session_id) if it.id in ids]
+    async def show(self, session: SessionRecord) -> SessionRecord | None:
+        self._check()
+        stored = self.sessions.get(session.id)
+        if stored is not None and stored.user_id == session.user_id and stored.forming:
+            changes = {
+                "turn": max(stored.turn, session.turn),
+                "message_count": max(stored.message_count, session.message_count),
+                "leaf": max(stored.leaf or "", session.leaf or "") or None,
+                "forming": None,
+                "deleted_at": None,
+            }
+            self.sessions[session.id] = stored.model_copy(update=changes)
+        return await self.get(session.user_id, session.id)
 
     async def ping(self) -> None:
         self._check()
@@ -198,7 +194,5 @@ class MemoryStore:
         ][:limit]
         for session_id in gone:
             del self.sessions[session_id]
-            self.stored_messages = {
-                key: it for key, it in self.stored_messages.items() if it.session_id != session_id
-            }
+        self._forget(gone)
         return len(gone)

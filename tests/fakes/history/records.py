@@ -1,8 +1,9 @@
-"""Records with sensible values, and both ports of one database."""
+"""Records with sensible values, and all ports of one database."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from services.history.message_ports import CopyStore, MessageStore, TermStore
 from services.history.ports import SessionStore, TurnStore
 from services.history.records import MessageRecord, OpenCompletion, SessionRecord, UsageRecord
 from shared.contracts.chat import CompletionStatus
@@ -12,10 +13,13 @@ from tests.fakes.history.conversation import SESSION, USER, Turn
 
 @dataclass(frozen=True)
 class Stores:
-    """Both ports on one database."""
+    """All ports on one database."""
 
     turns: TurnStore
     sessions: SessionStore
+    copies: CopyStore
+    messages: MessageStore
+    terms: TermStore
     usage_totals: Callable[[], Awaitable[list[int]]]
     """The total of each usage record: history itself only writes them."""
 

@@ -86,7 +86,20 @@ async def test_sessions_are_created_listed_read_renamed_and_deleted() -> None:
             "createdAt": "2025-01-27T10:00:00Z",
             "updatedAt": "2025-01-27T10:00:00Z",
             "messageCount": 0,
-            "model": None,
+            "version": 1,
+            **dict.fromkeys(
+                (
+                    "model",
+                    "temperature",
+                    "topP",
+                    "maxTokens",
+                    "systemPrompt",
+                    "tools",
+                    "presetId",
+                    "activeLeaf",
+                    "deletedAt",
+                )
+            ),
         }
         untitled = (await client.post("/api/chat/sessions")).json()
         assert untitled["title"] == "New chat"

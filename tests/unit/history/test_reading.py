@@ -30,7 +30,7 @@ class _Scene:
             wait=1,
             pause=self._pause,
         )
-        self.reading = Reading(self.store, freshness)
+        self.reading = Reading(self.store, self.store, freshness)
 
     async def _pause(self, seconds: float) -> None:
         return

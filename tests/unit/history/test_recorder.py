@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from services.history.event_format import Event
 from services.history.recorder import Recorder
-from services.history.records import SessionRecord, to_milliseconds
+from services.history.records import Change, SessionRecord, to_milliseconds
 from shared.contracts.chat import CompletionStatus, FunctionCall, ToolCall
 from shared.contracts.history import DEFAULT_TITLE
 from shared.contracts.ids import UserId
 from tests.fakes.history.conversation import NOON, OTHER, SESSION, USER, Turn, stateless
-from tests.fakes.history.memory_store import MemoryStore, Stub
+from tests.fakes.history.memory_messages import Stub
+from tests.fakes.history.memory_store import MemoryStore
 
 START = to_milliseconds(NOON)
 
@@ -208,7 +209,7 @@ async def test_a_persons_title_stays_and_a_long_one_is_cut() -> None:
     await record(store, turn.accepted())
     assert store.sessions[SESSION].to_session().title == "x" * 255
 
-    await store.rename(USER, SESSION, "Mine", START)
+    await store.change(USER, SESSION, 1, Change(START, "Mine"))
     await record(store, turn.accepted())
 
     assert store.sessions[SESSION].to_session().title == "Mine"

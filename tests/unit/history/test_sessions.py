@@ -4,9 +4,11 @@ import base64
 
 import pytest
 
+from services.history.changing import Changing
 from services.history.cursor import parse_cursor, to_cursor
 from services.history.freshness import Freshness
 from services.history.recorder import Recorder
+from services.history.searching import Searching
 from services.history.sessions import Sessions
 from shared.contracts.history import CreateSession, DeleteSession, ListSessions, UpdateSession
 from shared.contracts.ids import SessionId
@@ -33,7 +35,9 @@ class _Scene:
             wait=0.2,
             pause=self._pause,
         )
-        self.sessions = Sessions(self.store, freshness, now=lambda: NOON)
+        searching = Searching(self.store, self.store)
+        self.sessions = Sessions(self.store, self.store, searching, freshness, now=lambda: NOON)
+        self.changing = Changing(self.store, self.store, now=lambda: NOON)
 
     async def _pause(self, seconds: float) -> None:
         if self.log.looked >= self.consume_after:
@@ -79,7 +83,7 @@ async def test_a_title_moves_updated_at_even_if_a_workers_clock_is_ahead() -> No
     await record(scene.store, ahead.accepted(), ahead.completed())
     before = scene.store.sessions[session_id].to_session()
 
-    reply = await scene.sessions.rename(
+    reply = await scene.changing.update(
         UpdateSession(user_id=USER, session_id=session_id, title="New")
     )
 
@@ -98,7 +102,7 @@ async def test_a_deleted_or_foreign_session_is_not_found() -> None:
     with pytest.raises(SessionNotFound):
         await scene.sessions.delete(DeleteSession(user_id=USER, session_id=session_id))
     with pytest.raises(SessionNotFound):
-        await scene.sessions.rename(
+        await scene.changing.update(
             UpdateSession(user_id=USER, session_id=session_id, title="Back")
         )
     assert (await scene.sessions.page(ListSessions(user_id=USER))).sessions == []

@@ -1,0 +1,134 @@
+"""Which messages of a session the model is shown: the newest that fit its window. Pure.
+
+Tokens of what was answered are the engine's own count; those of anything else are estimated, in the
+proportion in which the engine's count stood to such an estimate last time.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from shared.contracts.chat import Message
+from shared.contracts.history import StoredMessage
+
+_CHARACTERS: Final = 4
+"""Of a token, as a rule."""
+_AROUND: Final = 4
+"""Tokens that a template puts around a message."""
+_IMAGE: Final = 800
+"""Tokens of an image, as a rule."""
+_WILD: Final = (0.25, 4.0)
+"""Beyond it a count says nothing of the text: most of it was something else."""
+_RESERVE: Final = 1024
+"""Tokens for an answer that has no limit of its own, or a quarter of a small window."""
+
+
+class Fitted(NamedTuple):
+    """What the model is shown."""
+
+    messages: list[Message]
+    omitted: int
+    """Older messages of the branch that it is not shown."""
+    droppable: int
+    """Messages after the leading system ones that could be left out, too."""
+
+
+def budget(window: int, max_tokens: int | None) -> int:
+    """Tokens that a prompt may have in a window, so that there is room for the answer.
+
+    An answer never takes more than half of the window for granted.
+    """
+    reserve = max_tokens if max_tokens is not None else min(_RESERVE, window // 4)
+    return window - min(reserve, window // 2)
+
+
+def fit(
+    branch: Sequence[StoredMessage],
+    new: Sequence[Message],
+    *,
+    system: str | None,
+    tokens: int | None,
+    leading: Sequence[StoredMessage] = (),
+) -> Fitted:
+    """The system prompts, the newest messages of ``branch`` that fit, and all of ``new``.
+
+    Args:
+        branch: Stored messages up to where ``new`` goes on, the oldest first.
+        new: What is asked now; the engine may find it too long, nobody cuts it.
+        system: The session's system prompt.
+        tokens: How many all may have; ``None`` where nobody knows the window.
+        leading: The first messages of the session, where ``branch`` does not reach back to them.
+    """
+    unread = branch[0].depth - 1 if branch else 0
+    start_of = leading if unread else branch
+    systems = list(itertools.takewhile(lambda stored: stored.role == "system", start_of))
+    spoken = [stored for stored in branch if not _says_nothing(stored)]
+    spoken = spoken if unread else spoken[len(systems) :]
+    first = [Message(role="system", content=system)] if system else []
+    first += [_message(stored) for stored in systems]
+    rest = [_message(stored) for stored in spoken]
+    start = 0
+    if tokens is not None:
+        scale = _scale(systems, spoken, 0 if not unread else unread - len(systems))
+        left = tokens - scale * sum(_estimate(message) for message in [*first, *new])
+        start = _start(rest, left, scale)
+    shown = rest[start:]
+    omitted = start + (unread - len(systems) if unread else 0)
+    return Fitted([*first, *shown, *new], omitted, max(len(shown) + len(new) - 1, 0))
+
+
+def estimate(stored: StoredMessage) -> int:
+    """Tokens of a stored message, roughly."""
+    return _estimate(_message(stored))
+
+
+def _start(rest: Sequence[Message], left: float, scale: float) -> int:
+    start = len(rest)
+    while start and (left := left - scale * _estimate(rest[start - 1])) >= 0:
+        start -= 1
+    # A conversation that begins with an answer, or with what a tool said, confuses models.
+    while 0 < start < len(rest) and rest[start].role != "user":
+        start += 1
+    return start
+
+
+def _scale(systems: Sequence[StoredMessage], spoken: Sequence[StoredMessage], unread: int) -> float:
+    for index in range(len(spoken) - 1, -1, -1):
+        answer = spoken[index]
+        usage = answer.usage
+        if answer.role != "assistant" or usage is None or usage.estimated:
+            continue
+        skipped = (answer.context_omitted or 0) - unread
+        if skipped < 0:
+            # It counts messages that are not here.
+            break
+        counted = usage.total_tokens
+        guessed = sum(map(estimate, systems)) + sum(map(estimate, spoken[skipped : index + 1]))
+        guessed += math.ceil(len(answer.thinking or "") / _CHARACTERS)
+        return min(max(counted / max(guessed, 1), _WILD[0]), _WILD[1])
+    return 1.0
+
+
+def _says_nothing(stored: StoredMessage) -> bool:
+    # An answer that failed or was stopped before its first word.
+    return stored.role == "assistant" and not stored.content and not stored.tool_calls
+
+
+def _message(stored: StoredMessage) -> Message:
+    return Message(
+        role=stored.role,
+        content=stored.content,
+        tool_calls=stored.tool_calls,
+        tool_call_id=stored.tool_call_id,
+    )
+
+
+def _estimate(message: Message) -> int:
+    parts = message.content if isinstance(message.content, list) else []
+    images = sum(part.type != "text" for part in parts)
+    calls = sum(
+        len(call.function.name) + len(call.function.arguments) for call in message.tool_calls or ()
+    )
+    text = math.ceil((len(message.text()) + calls) / _CHARACTERS)
+    return text + _AROUND + _IMAGE * images

@@ -1,0 +1,73 @@
+"""Copies of sessions on both faces: fork, export, import."""
+
+import re
+from typing import Annotated, Final, Literal
+
+from fastapi import Query, Request, Response
+
+from services.api.answers import to_session_body
+from services.api.archive import from_import, to_export, to_markdown
+from services.api.deps import StateDep, UserDep, read_body
+from services.api.parsing import parse_body
+from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.sessions import session_id_of
+from services.api.routes.turns import message_id_of
+from services.api.schemas.archive import ImportRequest
+from services.api.schemas.sessions import SessionBody
+from services.api.schemas.turns import ForkRequest
+from shared.contracts.ids import new_session_id
+
+router = FacedRouter("/sessions", errors=(400, 404, 413, 503))
+
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    summary="Import a session",
+    openapi_extra=json_body("ImportRequest"),
+)
+async def import_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
+    """What ``export`` gave as JSON becomes a new session with messages of its own."""
+    wanted = parse_body(await read_body(request, state), ImportRequest)
+    command = from_import(wanted, user, new_session_id())
+    return to_session_body(await state["sessions"].bring_in(command))
+
+
+@router.post(
+    "/{session_id}/fork",
+    status_code=201,
+    summary="Fork a session",
+    openapi_extra=json_body("ForkRequest"),
+)
+async def fork_session(
+    session_id: str, request: Request, state: StateDep, user: UserDep
+) -> SessionBody:
+    """A new session with the branch that ends at the message, and the same settings."""
+    session = session_id_of(session_id)
+    wanted = parse_body(await read_body(request, state), ForkRequest)
+    message = message_id_of(wanted.message_id)
+    return to_session_body(await state["sessions"].fork(user, session, message))
+
+
+@router.get("/{session_id}/export", summary="Export a session", response_model=None)
+async def export_session(
+    session_id: str,
+    request: Request,
+    state: StateDep,
+    user: UserDep,
+    form: Annotated[Literal["json", "markdown"], Query(alias="format")] = "json",
+) -> Response:
+    """JSON has every branch and can be imported; Markdown has the one that is shown."""
+    session, messages = await state["sessions"].tree(user, session_id_of(session_id))
+    name = _UNSAFE.sub("-", session.title).strip("-")[:60] or "session"
+    if form == "markdown":
+        body, kind, ending = to_markdown(session, messages).encode(), "text/markdown", "md"
+    else:
+        exported = to_export(session, messages)
+        camel = request.url.path.startswith("/api/")
+        text = exported.model_dump_json(by_alias=camel, exclude_none=True)
+        body, kind, ending = text.encode(), "application/json", "json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{ending}"'}
+    return Response(body, media_type=f"{kind}; charset=utf-8", headers=headers)

@@ -1,0 +1,164 @@
+"""Turns of a session on both faces: send, ask for another answer, word a question anew."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from fastapi import Query, Request, Response
+
+from services.api.answers import NEWER, OLDER, to_message_list
+from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.numbering import RESUME_HEADER, wants_ids
+from services.api.orders import Order
+from services.api.parsing import parse_body
+from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.sessions import session_id_of
+from services.api.routes.streamed import StreamedAnswer
+from services.api.routes.whole_turn import WholeTurn
+from services.api.schemas.sessions import MessageListBody
+from services.api.schemas.turns import SendMessageRequest, TurnRequest
+from services.api.translation import message_from
+from services.api.turn_messages import answer_id, question_id
+from services.api.turns import Wanted
+from shared.contracts.history import GetSession
+from shared.contracts.ids import MessageId, SessionId, UserId, new_completion_id, parse_session_id
+from shared.errors import InvalidRequest, MessageNotFound
+
+router = FacedRouter("/sessions/{session_id}", errors=(400, 404, 409, 413, 429, 503))
+
+_MOST: Final = 1000
+
+Plan = Callable[[Wanted], Awaitable[Order]]
+
+
+@router.post(
+    "/send_message",
+    summary="Send a message",
+    response_model=None,
+    openapi_extra=json_body("SendMessageRequest"),
+)
+async def send_message(
+    session_id: str, request: Request, state: StateDep, user: UserDep
+) -> Response:
+    """The answer, in one piece or with ``stream`` as server-sent events.
+
+    The server builds the context: the system prompt and the newest messages that fit the window.
+    """
+    session = session_id_of(session_id)
+    wanted = parse_body(await read_body(request, state), SendMessageRequest)
+    parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
+    message = message_from(wanted.message)
+    return await _run(
+        request, state, user, session, wanted,
+        lambda asked: state["turns"].send(asked, message, parent),
+    )  # fmt: skip
+
+
+@router.get("/messages", summary="List messages", response_model_exclude_none=True)
+async def list_messages(
+    session_id: str,
+    state: StateDep,
+    user: UserDep,
+    limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
+    cursor: Annotated[str | None, Query(max_length=40)] = None,
+    leaf: Annotated[str | None, Query(max_length=64)] = None,
+) -> MessageListBody:
+    """The newest of the active branch, or of that to ``leaf``; cursors go both ways."""
+    before, after = _depths(cursor)
+    query = GetSession(
+        user_id=user,
+        session_id=session_id_of(session_id),
+        leaf=message_id_of(leaf) if leaf is not None else None,
+        before_depth=before,
+        after_depth=after,
+        limit=limit,
+    )
+    return to_message_list(await state["sessions"].page_of(query))
+
+
+@router.post(
+    "/messages/{message_id}/regenerate",
+    summary="Ask for another answer",
+    response_model=None,
+    openapi_extra=json_body("TurnRequest", required=False),
+)
+async def regenerate(
+    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+) -> Response:
+    """The former answer stays beside it."""
+    session, message = session_id_of(session_id), message_id_of(message_id)
+    wanted = parse_body(await read_body(request, state) or b"{}", TurnRequest)
+    return await _run(
+        request, state, user, session, wanted,
+        lambda asked: state["turns"].regenerate(asked, message),
+    )  # fmt: skip
+
+
+@router.patch(
+    "/messages/{message_id}",
+    summary="Word a question anew",
+    response_model=None,
+    openapi_extra=json_body("SendMessageRequest"),
+)
+async def edit_message(
+    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+) -> Response:
+    """The former question and its answers stay beside the new one and its answer."""
+    session, former = session_id_of(session_id), message_id_of(message_id)
+    wanted = parse_body(await read_body(request, state), SendMessageRequest)
+    message = message_from(wanted.message)
+    return await _run(
+        request, state, user, session, wanted,
+        lambda asked: state["turns"].edit(asked, former, message),
+    )  # fmt: skip
+
+
+async def _run(
+    request: Request,
+    state: State,
+    user: UserId,
+    session_id: SessionId,
+    wanted: TurnRequest,
+    plan: Plan,
+) -> Response:
+    completion_id = new_completion_id()
+    name_completion(request, completion_id)
+    order = await plan(Wanted(completion_id, user, session_id, wanted.settings()))
+    headers = {"X-Message-Id": answer_id(completion_id)}
+    asked = question_id(order)
+    if asked is not None:
+        headers["X-User-Message-Id"] = asked
+    add_headers(request, headers)
+    if not wanted.stream:
+        return WholeTurn(
+            order,
+            completions=state["completions"],
+            background=state["background"],
+            camel=request.url.path.startswith("/api/"),
+        )
+    return StreamedAnswer(
+        order,
+        completions=state["completions"],
+        background=state["background"],
+        clock=state["clock"],
+        timing=state["timing"],
+        resumes=wants_ids(request.headers.get(RESUME_HEADER)),
+    )
+
+
+def message_id_of(text: str) -> MessageId:
+    """The id in a path; what cannot be one does not exist."""
+    parsed = parse_session_id(text)
+    if parsed is None:
+        raise MessageNotFound("This message does not exist.", param="messageId")
+    return MessageId(parsed)
+
+
+def _depths(cursor: str | None) -> tuple[int | None, int | None]:
+    if cursor is None:
+        return None, None
+    for prefix in (OLDER, NEWER):
+        number = cursor.removeprefix(prefix)
+        if number != cursor and number.isascii() and number.isdigit() and len(number) < 10:
+            depth = int(number)
+            return (depth, None) if prefix == OLDER else (None, depth)
+    raise InvalidRequest("The cursor is none that a page has given.", param="cursor")

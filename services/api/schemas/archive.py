@@ -1,0 +1,63 @@
+"""A session as a file: what is exported is what can be imported."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.api.schemas.messages import CalledFunction, Content
+from services.api.schemas.model import AnswerModel, RequestModel, Text
+from services.api.schemas.sessions import MessageBody, SettingsRequest, Title
+
+VERSION: Literal[1] = 1
+MOST_MESSAGES = 20_000
+
+
+class ExportBody(AnswerModel):
+    """All of a session: every branch, each message after its parent."""
+
+    format: Literal["parley-session"] = "parley-session"
+    format_version: Literal[1] = VERSION
+    title: str
+    created_at: datetime
+    model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    system_prompt: str | None = None
+    tools: list[str] | None = None
+    active_leaf: str | None = None
+    messages: list[MessageBody]
+
+
+class ImportedCall(RequestModel):
+    """A call that the assistant made."""
+
+    id: Text
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ImportedMessage(RequestModel):
+    """A message of an export; what is not listed is left out."""
+
+    id: Annotated[Text, Field(min_length=1, max_length=64)]
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Content
+    created_at: datetime
+    parent_id: Annotated[Text, Field(max_length=64)] | None = None
+    model: Annotated[Text, Field(max_length=256)] | None = None
+    thinking: Text | None = None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
+    tool_calls: Annotated[list[ImportedCall], Field(fail_fast=True)] | None = None
+    tool_call_id: Text | None = None
+
+
+class ImportRequest(SettingsRequest):
+    """A session that was exported, from here or elsewhere."""
+
+    format: Literal["parley-session"]
+    format_version: Literal[1] = VERSION
+    title: Title | None = None
+    active_leaf: Annotated[Text, Field(max_length=64)] | None = None
+    messages: Annotated[list[ImportedMessage], Field(max_length=MOST_MESSAGES, fail_fast=True)]

@@ -1,0 +1,48 @@
+"""Turns of a session over HTTP: what is said, said anew, or asked for again."""
+
+from typing import Annotated, Self
+
+from pydantic import AliasChoices, Field, model_validator
+
+from services.api.schemas.messages import Content
+from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
+from services.api.schemas.sessions import MessageBody, MessageUsage, SettingsRequest
+
+
+class TurnRequest(SettingsRequest):
+    """Settings of this turn alone, and whether its answer is streamed."""
+
+    stream: Flag | None = None
+
+
+class SendMessageRequest(TurnRequest):
+    """A message; ``content`` is another name of it, and may hold parts with images."""
+
+    message: Annotated[Content, Field(validation_alias=AliasChoices("message", "content"))]
+    parent_id: Annotated[Text, Field(max_length=64)] | None = None
+    """The message that it follows; by default the end of the branch that is shown."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if isinstance(self.message, str) and not self.message.strip():
+            raise ValueError("a message needs at least one character")
+        return self
+
+
+class ForkRequest(RequestModel):
+    """Where the new session's branch ends."""
+
+    message_id: Annotated[Text, Field(min_length=1, max_length=64)]
+
+
+class TurnBody(AnswerModel):
+    """A turn that has ended well, in one piece."""
+
+    completion_id: str
+    user_message: MessageBody | None = None
+    """Absent where only the answer is new."""
+    ai_message: MessageBody
+    finish_reason: str
+    usage: MessageUsage
+    context_omitted: int | None = None
+    """How many older messages the model was not shown, as they did not fit."""

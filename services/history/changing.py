@@ -1,0 +1,78 @@
+"""Change what people say about a session: its title and its settings."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from services.history.ports import SessionStore, TurnStore
+from services.history.records import SETTINGS, Change, SessionRecord, to_milliseconds
+from services.history.sessions import found
+from services.history.words import words_of
+from shared.contracts.history import SessionReply, UpdateSession
+from shared.errors import HistoryUnavailable, InvalidRequest, VersionConflict
+
+_ATTEMPTS: Final = 20
+"""How often somebody else may be faster before we give up."""
+
+
+class Changing:
+    """Every change raises the version by one: two people never overwrite each other unseen."""
+
+    def __init__(
+        self, store: SessionStore, turns: TurnStore, *, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._turns = turns
+        self._now = now
+
+    async def update(self, command: UpdateSession) -> SessionReply:
+        """Change title and settings; ``updated_at`` moves. Nothing to change changes nothing.
+
+        A title that is given here stays, whatever messages say.
+
+        Raises:
+            SessionNotFound: see ``found``.
+            VersionConflict: the session has another version than the command names.
+            InvalidRequest: ``cleared`` names no setting, or one that is set as well.
+            HistoryUnavailable: the database is away, or others change it all the time.
+        """
+        settings = _settings(command)
+        for _ in range(_ATTEMPTS):
+            session = found(await self._store.get(command.user_id, command.session_id))
+            if command.version not in (None, session.version):
+                raise _conflict(session)
+            if command.title is None and not settings and not command.cleared:
+                return SessionReply(session=session.to_session())
+            changed = await self._change(session, command, settings)
+            if changed is not None:
+                return SessionReply(session=changed.to_session())
+        raise HistoryUnavailable("the session is changed by others all the time")
+
+    async def _change(
+        self, session: SessionRecord, command: UpdateSession, settings: dict[str, object]
+    ) -> SessionRecord | None:
+        if command.title is not None:
+            # Before the title: one that is not found by its words would stay so.
+            await self._turns.add_terms(
+                session.user_id, session.id, words_of(command.title), said=False
+            )
+        # Moves even where a worker's clock is ahead of this one.
+        moved = max(to_milliseconds(self._now()), session.updated_at + 1)
+        change = Change(moved, command.title, settings, command.cleared)
+        return await self._store.change(session.user_id, session.id, session.version, change)
+
+
+def _settings(command: UpdateSession) -> dict[str, object]:
+    settings = command.settings.model_dump(exclude_none=True) if command.settings else {}
+    for name in command.cleared:
+        if name not in SETTINGS:
+            raise InvalidRequest("only settings can be cleared", param="cleared")
+        if name in settings:
+            message = f"{name} is set and cleared at once"
+            raise InvalidRequest(message, param="cleared")
+    return settings
+
+
+def _conflict(session: SessionRecord) -> VersionConflict:
+    message = f"the session has been changed meanwhile: it has version {session.version}"
+    return VersionConflict(message, param="version")

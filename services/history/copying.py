@@ -1,0 +1,165 @@
+"""New sessions that begin with messages: of a branch of another session, or of an export."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from services.history.freshness import Freshness
+from services.history.importing import import_messages
+from services.history.message_ports import CopyStore, MessageStore
+from services.history.places import Leaf
+from services.history.ports import SessionStore, TurnStore
+from services.history.records import SETTINGS, MessageRecord, SessionRecord, to_milliseconds
+from services.history.sessions import found
+from services.history.walking import Walking
+from services.history.words import said_words, words_of
+from shared.contracts.history import (
+    TITLE_LENGTH,
+    ForkSession,
+    ImportSession,
+    SessionReply,
+)
+from shared.contracts.ids import copied_message_id
+from shared.errors import MessageNotFound
+
+_FORKED: Final = " (fork)"
+_BATCH: Final = 200
+
+
+class Copying:
+    """Asked again with the same new id, both give the session that is there, or finish it.
+
+    Until all of it is stored the new session exists for nobody.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        copies: CopyStore,
+        messages: MessageStore,
+        turns: TurnStore,
+        freshness: Freshness,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._sessions = sessions
+        self._copies = copies
+        self._messages = messages
+        self._turns = turns
+        self._freshness = freshness
+        self._walking = Walking(messages)
+        self._now = now
+
+    async def fork(self, command: ForkSession) -> SessionReply:
+        """A session with copies of the branch that ends at a message, and the same settings.
+
+        Raises:
+            SessionNotFound: see ``found``; also if another user has a session of the new id.
+            MessageNotFound: the session has no such visible message.
+            HistoryUnavailable: the database is away, or has not done in time: ask again.
+        """
+        session = found(await self._sessions.get(command.user_id, command.session_id))
+        end = await self._message(command)
+        now = to_milliseconds(self._now())
+        copy = copied_message_id(command.new_session_id, end.id)
+        forked = SessionRecord(
+            **session.settings(),
+            id=command.new_session_id,
+            user_id=command.user_id,
+            title=session.shown_title()[: TITLE_LENGTH - len(_FORKED)] + _FORKED,
+            preset_id=session.preset_id,
+            created_at=now,
+            updated_at=now,
+            turn=end.turn,
+            message_count=end.depth,
+            leaf=str(Leaf(end.turn, end.role == "assistant", copy)),
+        )
+        return await self._make(forked, self._branch(forked, end))
+
+    async def import_session(self, command: ImportSession) -> SessionReply:
+        """A session with all messages of an export.
+
+        Raises:
+            InvalidRequest: the messages are no tree, or too many; says where.
+            SessionNotFound: the new id is another user's, or was deleted.
+            HistoryUnavailable: the database is away, or has not done in time: ask again.
+        """
+        imported = import_messages(
+            command.messages, command.active_leaf, command.user_id, command.session_id
+        )
+        now = to_milliseconds(self._now())
+        session = SessionRecord(
+            **command.model_dump(include=set(SETTINGS)),
+            id=command.session_id,
+            user_id=command.user_id,
+            title=command.title,
+            preset_id=command.preset_id,
+            created_at=now,
+            updated_at=now,
+            turn=imported.turn,
+            message_count=imported.depth,
+            leaf=str(imported.leaf) if imported.leaf is not None else None,
+        )
+        return await self._make(session, _batches(imported.messages))
+
+    async def _make(
+        self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
+    ) -> SessionReply:
+        made = found(await self._copies.form(session))
+        if made.forming:
+            user_id, session_id = session.user_id, session.id
+            await self._turns.add_terms(
+                user_id, session_id, words_of(session.title or ""), said=False
+            )
+            known: set[str] = set()
+            async for batch in batches:
+                await self._turns.add_messages(batch)
+                words = {word for it in batch for word in said_words(it.role, it.content)} - known
+                await self._turns.add_terms(user_id, session_id, words, said=True)
+                known |= words
+            made = found(await self._copies.show(session))
+        return SessionReply(session=made.to_session())
+
+    async def _branch(
+        self, forked: SessionRecord, end: MessageRecord
+    ) -> AsyncIterator[Sequence[MessageRecord]]:
+        node, last = end.node(), end.depth
+        while last > 0:
+            stretch = await self._walking.stretch(
+                end.user_id, end.session_id, node, last - _BATCH + 1, last
+            )
+            ids = [it.id for it in stretch.nodes]
+            records = await self._messages.messages(end.user_id, end.session_id, ids)
+            yield [_copy(record, forked) for record in records]
+            if not stretch.more:
+                return
+            node = stretch.nodes[0]
+            last = node.depth - 1
+
+    async def _message(self, command: ForkSession) -> MessageRecord:
+        for look in (True, False):
+            found_messages = await self._messages.messages(
+                command.user_id, command.session_id, [command.message_id]
+            )
+            if found_messages:
+                return found_messages[0]
+            if look:
+                # It may be the end that the asker has just seen.
+                await self._freshness.everything()
+        raise MessageNotFound("the session has no such message", param="message_id")
+
+
+def _copy(message: MessageRecord, session: SessionRecord) -> MessageRecord:
+    parent = message.parent_id
+    return message.model_copy(
+        update={
+            "id": copied_message_id(session.id, message.id),
+            "parent_id": copied_message_id(session.id, parent) if parent is not None else None,
+            "session_id": session.id,
+        }
+    )
+
+
+async def _batches(messages: Sequence[MessageRecord]) -> AsyncIterator[Sequence[MessageRecord]]:
+    for at in range(0, len(messages), _BATCH):
+        yield messages[at : at + _BATCH]

@@ -1,0 +1,115 @@
+"""What of a session the model is shown."""
+
+import pytest
+
+from services.api.context import budget, fit
+from shared.contracts.chat import Message, Role, Usage
+from shared.contracts.history import StoredMessage
+from shared.contracts.ids import MessageId
+from tests.fakes.api.history import NOON
+
+ASKED = Message(role="user", content="now?")
+
+
+def stored(
+    depth: int,
+    role: Role,
+    text: str | None,
+    *,
+    counted: int | None = None,
+    omitted: int | None = None,
+) -> StoredMessage:
+    usage = None
+    if counted is not None:
+        usage = Usage(prompt_tokens=counted, completion_tokens=0, total_tokens=counted)
+    return StoredMessage(
+        id=MessageId(str(depth)),
+        role=role,
+        content=text,
+        created_at=NOON,
+        depth=depth,
+        usage=usage,
+        context_omitted=omitted,
+    )
+
+
+def talk(turns: int, *, length: int = 80, first: int = 1) -> list[StoredMessage]:
+    """Questions and answers; each message is ``length`` characters, 4 more tokens around it."""
+    return [
+        stored(depth, "user" if (depth - first) % 2 == 0 else "assistant", f"{depth:<{length}}")
+        for depth in range(first, first + 2 * turns)
+    ]
+
+
+def said(messages: list[Message]) -> list[str]:
+    return [message.text().strip() for message in messages]
+
+
+def test_what_fits_is_shown_whole_and_in_order() -> None:
+    fitted = fit(talk(2), [ASKED], system="Be brief.", tokens=1000)
+    assert said(fitted.messages) == ["Be brief.", "1", "2", "3", "4", "now?"]
+    assert (fitted.omitted, fitted.droppable) == (0, 4)
+
+
+def test_the_newest_that_fit_stay_and_begin_with_a_question() -> None:
+    # Each is estimated at 24 tokens, the new one at 5: three fit, two begin with a question.
+    fitted = fit(talk(5), [ASKED], system=None, tokens=5 + 3 * 24)
+    assert said(fitted.messages) == ["9", "10", "now?"]
+    assert fitted.omitted == 8
+
+
+def test_what_is_asked_now_is_never_cut() -> None:
+    long = Message(role="user", content="x" * 10_000)
+    fitted = fit(talk(2), [long], system="s", tokens=100)
+    assert fitted.messages == [Message(role="system", content="s"), long]
+    assert (fitted.omitted, fitted.droppable) == (4, 0)
+
+
+def test_system_messages_at_the_beginning_stay_when_older_ones_go() -> None:
+    branch = [stored(1, "system", "rules"), *talk(4, first=2)]
+    fitted = fit(branch, [ASKED], system=None, tokens=6 + 5 + 2 * 24)
+    assert said(fitted.messages) == ["rules", "8", "9", "now?"]
+    assert fitted.omitted == 6
+
+
+def test_they_stay_also_where_the_branch_was_not_read_to_its_beginning() -> None:
+    leading = [stored(1, "system", "rules"), *talk(1, first=2)]
+    fitted = fit(talk(2, first=10), [ASKED], system="s", tokens=1000, leading=leading)
+    assert said(fitted.messages) == ["s", "rules", "10", "11", "12", "13", "now?"]
+    assert fitted.omitted == 8
+
+
+def test_answers_without_a_word_are_not_shown() -> None:
+    branch = [stored(1, "user", "a"), stored(2, "assistant", None), stored(3, "user", "b")]
+    assert said(fit(branch, [ASKED], system=None, tokens=100).messages) == ["a", "b", "now?"]
+
+
+@pytest.mark.parametrize(("counted", "shown"), [(96, 4), (192, 2), (48, 4)])
+def test_the_engines_own_count_says_what_the_text_takes(counted: int, shown: int) -> None:
+    # Estimated at 96 tokens; a language of which the engine needs twice as many fits half as far.
+    branch = talk(2)
+    branch[-1] = branch[-1].model_copy(
+        update={"usage": Usage(prompt_tokens=counted, completion_tokens=0, total_tokens=counted)}
+    )
+    fitted = fit(branch, [ASKED], system=None, tokens=10 + 96)
+    assert len(fitted.messages) == shown + 1
+
+
+def test_a_count_of_a_context_that_was_cut_is_of_what_was_left_of_it() -> None:
+    branch = talk(3)
+    usage = Usage(prompt_tokens=48, completion_tokens=0, total_tokens=48)
+    branch[-1] = branch[-1].model_copy(update={"usage": usage, "context_omitted": 4})
+    # 48 tokens for two messages is what they are estimated at: four fit into 96.
+    assert fit(branch, [ASKED], system=None, tokens=5 + 4 * 24).omitted == 2
+
+
+def test_where_nobody_knows_the_window_everything_is_shown() -> None:
+    assert fit(talk(50), [ASKED], system=None, tokens=None).omitted == 0
+
+
+@pytest.mark.parametrize(
+    ("window", "limit", "tokens"),
+    [(8192, 1000, 7192), (8192, None, 7168), (2048, None, 1536), (4096, 100_000, 2048)],
+)
+def test_room_for_the_answer_is_kept(window: int, limit: int | None, tokens: int) -> None:
+    assert budget(window, limit) == tokens
