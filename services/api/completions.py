@@ -17,8 +17,9 @@ from services.api.orders import Order, Patience
 from services.api.ports import Backlog, Broker, FrameLog, KnownModels, Service, Workers
 from services.api.queued import Queued
 from services.api.relay import Relay
-from services.api.running import Desk, Reader, Running
+from services.api.running import Desk, Running
 from services.api.seating import Seat
+from services.api.steps import Reader
 from services.api.vanishing import Vanishing
 from services.api.whole import WholeAnswer
 from shared.contracts import subjects

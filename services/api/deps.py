@@ -7,6 +7,7 @@ from typing import Annotated, Final, TypedDict, cast
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from services.api.accounting import Accounting
 from services.api.background import Background
 from services.api.cancellations import Cancellations
 from services.api.catalog import Catalog
@@ -17,7 +18,7 @@ from services.api.health import Health
 from services.api.idempotency import Idempotency
 from services.api.live_ports import Live
 from services.api.orders import Timing
-from services.api.ports import Broker, Clock, Journal
+from services.api.ports import Backlog, Broker, Clock, Journal
 from services.api.rooms import Rooms
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
@@ -33,7 +34,9 @@ LOCAL_USER = UserId("local")
 class State(TypedDict):
     """What the lifespan yields."""
 
+    accounting: Accounting
     background: Background
+    backlog: Backlog
     broker: Broker
     cancellations: Cancellations
     catalog: Catalog

@@ -9,7 +9,7 @@ from services.api.ports import Broker
 from services.api.session_ports import History
 from shared.contracts.history import HistoryHealth
 from shared.contracts.workers import WorkerAnnouncement
-from shared.errors import BrokerUnavailable, HistoryUnavailable
+from shared.errors import BrokerUnavailable, ChatError
 
 
 class HistoryState(NamedTuple):
@@ -19,11 +19,10 @@ class HistoryState(NamedTuple):
     latency: float | None
 
 
-class Report(NamedTuple):
-    """Everything that was found; latencies in seconds."""
+class Serving(NamedTuple):
+    """What a completion needs; latency in seconds."""
 
     nats_latency: float | None
-    history: HistoryState
     workers: list[WorkerAnnouncement]
 
     @property
@@ -35,14 +34,26 @@ class Report(NamedTuple):
 
     @property
     def flawless(self) -> bool:
+        """Whether every worker reaches its engine."""
+        return self.serves and all(worker.engine.ok for worker in self.workers)
+
+
+class Report(NamedTuple):
+    """Everything that was found."""
+
+    serving: Serving
+    history: HistoryState
+
+    @property
+    def serves(self) -> bool:
+        """Whether a completion could be served now."""
+        return self.serving.serves
+
+    @property
+    def flawless(self) -> bool:
         """Whether everything is as it should be."""
         answer = self.history.answer
-        return (
-            self.serves
-            and answer is not None
-            and answer.database_ok
-            and all(worker.engine.ok for worker in self.workers)
-        )
+        return self.serving.flawless and answer is not None and answer.database_ok
 
 
 class Health:
@@ -55,8 +66,13 @@ class Health:
 
     async def check(self) -> Report:
         """Ask the broker and history at once; workers report themselves."""
-        nats, history = await asyncio.gather(self._nats(), self._ask_history())
-        return Report(nats, history, self._catalog.workers())
+        serving, history = await asyncio.gather(self.serving(), self._ask_history())
+        return Report(serving, history)
+
+    async def serving(self) -> Serving:
+        """Ask the broker alone; workers report themselves."""
+        nats = await self._nats()
+        return Serving(nats, self._catalog.workers())
 
     async def _nats(self) -> float | None:
         try:
@@ -68,6 +84,6 @@ class Health:
         began = time.perf_counter()
         try:
             answer = await self._history.health()
-        except (HistoryUnavailable, BrokerUnavailable):
+        except ChatError:
             return HistoryState(None, None)
         return HistoryState(answer, time.perf_counter() - began)

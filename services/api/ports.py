@@ -146,10 +146,14 @@ class Journal(Protocol):
 
 
 class Backlog(Protocol):
-    """How far history is behind."""
+    """How far history is behind, and the workers."""
 
     def too_long(self) -> bool:
         """Whether so much waits for history that new work would be lost."""
+        ...
+
+    def requests(self) -> int | None:
+        """Requests that wait or run, of all models; ``None`` while that is not known."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -19,7 +18,7 @@ from services.api.queue_watch import QueueWatch
 from services.api.queued import Queued
 from services.api.resending import Resending
 from services.api.seating import Seat, Seating
-from services.api.steps import Step
+from services.api.steps import Reader, Step
 from services.api.terminals import Terminals
 from services.api.watching import Watching
 from shared.contracts.completions import RunCompletion
@@ -27,22 +26,6 @@ from shared.contracts.events import CompletionCompleted
 from shared.errors import BrokerUnavailable, DeadlineExceeded, ServerShutdown
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class Reader(Protocol):
-    """What reads the frames of this completion: ``Relay`` or ``WholeAnswer``."""
-
-    def alarm(self) -> None:
-        """Frames may have been lost."""
-        ...
-
-    def due(self) -> float:
-        """When to call ``step`` if no frame comes."""
-        ...
-
-    async def step(self) -> Step:
-        """What there is now."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -121,7 +104,7 @@ class Running:
 
     @property
     def queue_news(self) -> QueueNews | None:
-        """How it stands in the queue, as long as it waits there and that is known."""
+        """How it stands in the queue, while it waits there and that is known."""
         return self._queued.news
 
     async def next(self, until: float) -> Step:
@@ -202,12 +185,14 @@ class Running:
             return
         self._depart()
         self._clear()
-        if self._seat is not None:
-            try:
-                await self._desk.seating.leave(self._seat, await self._whole(end))
-            except BrokerUnavailable:
-                leave = self._desk.seating.leave_patiently(self._seat, end)
-                self._desk.background.spawn(leave, "leave-session")
+        if self._seat is None:
+            return
+        seating = self._desk.seating
+        try:
+            await seating.leave(self._seat, await self._whole(end))
+        except BrokerUnavailable:
+            leave = seating.leave_patiently(self._seat, end)
+            self._desk.background.spawn(leave, "leave-session")
 
     async def _whole(self, end: CompletionCompleted) -> CompletionCompleted:
         # An end frame has no text, and the next turn is placed by the digest of it.
@@ -234,10 +219,10 @@ class Running:
     async def _linger(self) -> CompletionCompleted | None:
         lingering, completion_id = self._desk.lingering, self.command.completion_id
         end, forsaken = await lingering.wait(completion_id, self._mailbox, self._overall)
-        if forsaken:
-            log.info("completion_forsaken", completion_id=completion_id)
-            return await self._cancel()
-        return end or await self._await_end()
+        if not forsaken:
+            return end or await self._await_end()
+        log.info("completion_forsaken", completion_id=completion_id)
+        return await self._cancel()
 
     async def _cancel(self) -> CompletionCompleted | None:
         return await self._queued.cancel() or await self._await_end()

@@ -4,9 +4,10 @@ import ipaddress
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.api.prices import PriceTable, parse_price_table
 from shared.durations import Duration
 from shared.settings import DeadlineSettings, NatsSettings
 
@@ -100,6 +101,14 @@ class ApiSettings(BaseSettings):
     )
     startup_timeout: Duration = Field(
         default=timedelta(seconds=10), description="How long to wait for the broker at start."
+    )
+    prices: Annotated[InstanceOf[PriceTable], NoDecode, BeforeValidator(parse_price_table)] = Field(
+        default_factory=PriceTable,
+        description='Money per million tokens by model, the first name that fits: `{"llama*": '
+        '{"prompt": 0.15, "completion": 0.6}}`, or the path of a file with that; others cost 0.',
+    )
+    currency: str = Field(
+        default="USD", pattern=r"^[A-Za-z]{1,16}$", description="What the prices are in."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR."

@@ -1,7 +1,7 @@
 """What a reader of an answer gets, step by step."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from shared.contracts.chat import ToolCall
 from shared.contracts.events import CompletionCompleted
@@ -22,3 +22,19 @@ class Step(NamedTuple):
 
     data: bytes
     end: CompletionCompleted | None
+
+
+class Reader(Protocol):
+    """What reads the frames of this completion: ``Relay`` or ``WholeAnswer``."""
+
+    def alarm(self) -> None:
+        """Frames may have been lost."""
+        ...
+
+    def due(self) -> float:
+        """When to call ``step`` if no frame comes."""
+        ...
+
+    async def step(self) -> Step:
+        """What there is now."""
+        ...

@@ -48,7 +48,7 @@ from services.api.ports import (
     Workers,
 )
 from services.api.queue_ports import Announcements, Depths, QueueNotes
-from services.api.session_ports import History, Turns
+from services.api.session_ports import Asking, History, Turns
 from services.api.settings import Settings
 from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
@@ -82,6 +82,7 @@ class World:
     """The ports."""
 
     announcements: Announcements
+    asking: Asking
     background: Background
     backlog: Backlog
     broker: Broker
@@ -130,6 +131,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     feed = NatsCatalogFeed(client, jetstream, catalog)
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
     backlog, live = NatsBacklog(jetstream), NatsLive(client, inbox.gateway_id)
+    history = NatsHistory(client, timeout=timeout)
     connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove, live.prove])
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
@@ -144,6 +146,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         ]
         yield World(
             announcements=NatsAnnouncements(client),
+            asking=history,
             background=background,
             backlog=backlog,
             broker=connection,
@@ -153,7 +156,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),
             frames=NatsFrameLog(jetstream, inbox.reply_subject),
-            history=NatsHistory(client, timeout=timeout),
+            history=history,
             journal=NatsJournal(jetstream),
             known_models=feed,
             live=live,

@@ -14,6 +14,7 @@ from services.history.adapters.mongo_messages import MongoMessageStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
+from services.history.adapters.mongo_usage import MongoUsageStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.background import Background, again_and_again, until_done
@@ -34,6 +35,8 @@ from services.history.sessions import Sessions
 from services.history.settings import Settings
 from services.history.sweeper import Sweeper
 from services.history.tree_reading import TreeReading
+from services.history.usage import UsageReports
+from services.history.usage_operations import usage_operations
 from shared.clock import utc_now
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
@@ -81,13 +84,16 @@ class _History:
         )
         messages, searching = MongoMessageStore(database), Searching(store, MongoTerms(database))
         self.router = build_router(
-            session_operations(
-                Sessions(store, turns, searching, freshness, now=utc_now),
-                Changing(store, turns, now=utc_now),
-                Copying(store, store, messages, turns, freshness, now=utc_now),
-                Reading(store, messages, freshness),
-                TreeReading(store, messages, freshness),
-                Health(store, self._log),
+            (
+                *session_operations(
+                    Sessions(store, turns, searching, freshness, now=utc_now),
+                    Changing(store, turns, now=utc_now),
+                    Copying(store, store, messages, turns, freshness, now=utc_now),
+                    Reading(store, messages, freshness),
+                    TreeReading(store, messages, freshness),
+                    Health(store, self._log),
+                ),
+                *usage_operations(UsageReports(MongoUsageStore(database), freshness)),
             ),
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,

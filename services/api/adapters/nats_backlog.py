@@ -1,4 +1,4 @@
-"""``Backlog``: how much of ``CHAT_EVENTS`` history has not consumed, every two seconds."""
+"""``Backlog``: what ``CHAT_EVENTS`` and ``CHAT_REQUESTS`` hold, every two seconds."""
 
 from typing import Any, Final
 
@@ -21,10 +21,15 @@ class NatsBacklog:
     def __init__(self, jetstream: JetStream) -> None:
         self._jetstream = jetstream
         self._too_long = False
+        self._requests: int | None = None
 
     def too_long(self) -> bool:
         """Whether 80 % of the stream is taken by what waits for history."""
         return self._too_long
+
+    def requests(self) -> int | None:
+        """What the queue held at the last look; ``None`` if that had no answer."""
+        return self._requests
 
     async def watch(self) -> None:
         """Look for ever."""
@@ -32,6 +37,7 @@ class NatsBacklog:
 
     async def look(self) -> None:
         """Look once."""
+        await self._look_at_requests()
         try:
             stream = await self._jetstream.api(f"STREAM.INFO.{streams.EVENTS}")
             consumer = await self._jetstream.api(
@@ -42,6 +48,14 @@ class NatsBacklog:
         was, self._too_long = self._too_long, _share(stream, consumer) >= _FULL
         if was != self._too_long:
             log.warning("history_backlog", too_long=self._too_long)
+
+    async def _look_at_requests(self) -> None:
+        try:
+            stream = await self._jetstream.api(f"STREAM.INFO.{streams.REQUESTS}")
+        except (BrokerUnavailable, ApiError):
+            self._requests = None
+        else:
+            self._requests = int(stream["state"]["messages"])
 
 
 def _share(stream: dict[str, Any], consumer: dict[str, Any]) -> float:

@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
     response_model: type | None
     response_model_exclude_none: bool
     openapi_extra: dict[str, Any]
+    responses: dict[int | str, dict[str, Any]]
 
 
 FACES: Final = (Face("/api/chat", camel=True), Face("/ai-chat/api", camel=False))

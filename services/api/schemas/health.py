@@ -49,3 +49,44 @@ class HealthBody(AnswerModel):
     history: HistoryPart
     workers: list[WorkerPart]
     engines: list[EnginePart]
+
+
+class LlmServerBody(AnswerModel):
+    """Engines and workers; ``ok`` is false (HTTP 503) when no completion can be served.
+
+    ``latencyMs`` is that of the fastest engine that answers, ``models`` are what can be asked for.
+    """
+
+    status: State
+    ok: bool
+    latency_ms: float | None
+    models: list[str]
+    workers: list[WorkerPart]
+    engines: list[EnginePart]
+
+
+class WorkersPart(AnswerModel):
+    """All workers; slots are those of workers that reach their engine."""
+
+    state: State
+    count: int
+    slots: int
+    free: int
+
+
+class QueuePart(AnswerModel):
+    """Requests that are waiting or running, of all models; null while that is not known."""
+
+    requests: int | None
+
+
+class StatusBody(AnswerModel):
+    """For a status bar; ``status`` is ``unavailable`` when no completion can be served."""
+
+    status: State
+    gateway: PartHealth
+    broker: PartHealth
+    history: HistoryPart
+    workers: WorkersPart
+    models: list[str]
+    queue: QueuePart

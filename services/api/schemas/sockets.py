@@ -170,6 +170,11 @@ FROM_SERVER: tuple[type[BaseModel], ...] = (
     ParticipantTyping,
     Pong,
     SocketError,
+)
+LIST_FROM_SERVER: tuple[type[BaseModel], ...] = (
+    ConnectionEstablished,
     SessionChanged,
     SessionDeleted,
+    Pong,
+    SocketError,
 )

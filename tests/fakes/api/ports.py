@@ -92,9 +92,13 @@ class FakeKnownModels:
 class FakeBacklog:
     def __init__(self) -> None:
         self.full = False
+        self.queued: int | None = 0
 
     def too_long(self) -> bool:
         return self.full
+
+    def requests(self) -> int | None:
+        return self.queued
 
 
 class FakeJournal:

@@ -17,6 +17,7 @@ from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolC
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
+from tests.fakes.api.asking import FakeAsking
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
 from tests.fakes.api.ports import (
@@ -46,6 +47,7 @@ class FakeWorld:
     """All ports, and what a worker does with a request: ``answer`` or a function of a test's."""
 
     def __init__(self) -> None:
+        self.asking = FakeAsking()
         self.backlog = FakeBacklog()
         self.background = Background()
         self.broker = FakeBroker()
@@ -116,6 +118,7 @@ class FakeWorld:
         self.catalog.put(announcement())
         yield World(
             announcements=self.announcements,
+            asking=self.asking,
             background=self.background,
             backlog=self.backlog,
             broker=self.broker,

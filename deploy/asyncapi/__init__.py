@@ -1,0 +1,1 @@
+"""The AsyncAPI document of everything that is not a plain HTTP request."""
