@@ -9,7 +9,7 @@ from services.history.records import SessionRecord
 from services.history.words import words_of
 from shared.contracts.ids import SessionId, UserId
 
-_FEW: Final = 300
+FEW: Final = 300
 """Sessions that are looked through one by one; a word in more of them is common."""
 
 Before = tuple[int, SessionId] | None
@@ -18,17 +18,18 @@ Before = tuple[int, SessionId] | None
 class Searching:
     """Starts from a word that few sessions have; where there is none, from the newest sessions."""
 
-    def __init__(self, store: SessionStore, terms: TermStore) -> None:
+    def __init__(self, store: SessionStore, terms: TermStore, *, few: int = FEW) -> None:
         self._store = store
         self._terms = terms
+        self._few = few
 
     async def page(
         self, user_id: UserId, words: Sequence[str], limit: int, before: Before, *, deleted: bool
     ) -> list[SessionRecord]:
         """As ``SessionStore.page``, only those with every word in their title or messages."""
         for word in words:
-            having = await self._terms.sessions_with(user_id, word, _FEW)
-            if len(having) < _FEW:
+            having = await self._terms.sessions_with(user_id, word, self._few)
+            if len(having) < self._few:
                 some = await self._store.some(user_id, list(having), deleted=deleted)
                 rest = [it for it in some if before is None or (it.updated_at, it.id) < before]
                 rest.sort(key=lambda it: (it.updated_at, it.id), reverse=True)
@@ -40,9 +41,9 @@ class Searching:
     ) -> list[SessionRecord]:
         result: list[SessionRecord] = []
         while len(result) < limit:
-            batch = await self._store.page(user_id, _FEW, before, deleted=deleted)
+            batch = await self._store.page(user_id, self._few, before, deleted=deleted)
             result += await self._with_all(user_id, words, batch)
-            if len(batch) < _FEW:
+            if len(batch) < self._few:
                 break
             before = (batch[-1].updated_at, batch[-1].id)
         return result[:limit]

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.history.records import SessionRecord
 from shared.contracts.chat import ContentPart, Role
 from shared.contracts.history import (
     CreateSession,
@@ -169,7 +170,7 @@ async def test_a_fork_that_broke_off_is_not_seen_and_is_finished_when_asked_agai
     class Failing(MemoryStore):
         fails = False
 
-        async def show(self, session):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        async def show(self, session: SessionRecord) -> SessionRecord | None:
             if self.fails:
                 raise HistoryUnavailable("away")
             return await super().show(session)
@@ -195,7 +196,7 @@ async def test_a_long_fork_goes_on_when_its_asker_waits_no_longer() -> None:
             super().__init__()
             self.reached, self.go = asyncio.Event(), asyncio.Event()
 
-        async def show(self, session):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        async def show(self, session: SessionRecord) -> SessionRecord | None:
             self.reached.set()
             await self.go.wait()
             return await super().show(session)
