@@ -26,7 +26,8 @@ from shared.contracts.ids import copied_message_id
 from shared.errors import MessageNotFound
 
 _FORKED: Final = " (fork)"
-_BATCH: Final = 200
+_BATCH: Final = 100
+"""Messages in one write: a larger one would hold up other users of the embedded server."""
 
 
 class Copying:

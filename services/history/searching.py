@@ -9,8 +9,10 @@ from services.history.records import SessionRecord
 from services.history.words import words_of
 from shared.contracts.ids import SessionId, UserId
 
-FEW: Final = 300
+FEW: Final = 200
 """Sessions that are looked through one by one; a word in more of them is common."""
+_LARGEST: Final = 800
+"""Sessions that are looked at in one go."""
 
 Before = tuple[int, SessionId] | None
 
@@ -40,12 +42,15 @@ class Searching:
         self, user_id: UserId, words: Sequence[str], limit: int, before: Before, *, deleted: bool
     ) -> list[SessionRecord]:
         result: list[SessionRecord] = []
+        # A common word stands in most of the newest ones; where it does not, take longer strides.
+        count = 2 * limit
         while len(result) < limit:
-            batch = await self._store.page(user_id, self._few, before, deleted=deleted)
+            batch = await self._store.page(user_id, count, before, deleted=deleted)
             result += await self._with_all(user_id, words, batch)
-            if len(batch) < self._few:
+            if len(batch) < count:
                 break
             before = (batch[-1].updated_at, batch[-1].id)
+            count = min(2 * count, max(_LARGEST, limit))
         return result[:limit]
 
     async def _with_all(

@@ -26,7 +26,8 @@ _NODE: Final = {"parent_id": 1, "depth": 1, "turn": 1, "size": 1}
 _ABSENT: Final = {"$exists": False}
 _AFTER_ALL: Final = "~"
 """Sorts behind every digit."""
-_BATCH: Final = 200
+_BATCH: Final = 100
+"""Messages in one write: a larger one would hold up other users of the embedded server."""
 
 
 def stored_message(message: MessageRecord) -> Document:
