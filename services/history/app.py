@@ -83,12 +83,13 @@ class _History:
             wait=options.read_wait.total_seconds(),
         )
         messages, searching = MongoMessageStore(database), Searching(store, MongoTerms(database))
+        self._copying = Copying(store, store, messages, turns, freshness, now=utc_now)
         self.router = build_router(
             (
                 *session_operations(
                     Sessions(store, turns, searching, freshness, now=utc_now),
                     Changing(store, turns, now=utc_now),
-                    Copying(store, store, messages, turns, freshness, now=utc_now),
+                    self._copying,
                     Reading(store, messages, freshness),
                     TreeReading(store, messages, freshness),
                     Health(store, self._log),
@@ -130,6 +131,10 @@ class _History:
         )
         await until_done("consumer", self._log.progress, pause=_RETRY)
 
+    async def stop(self) -> None:
+        """End what queries have begun; asked for again, it goes on."""
+        await self._copying.stop()
+
 
 def create_app(settings: Settings, *, wrap: WrapStore = as_it_is) -> FastStream:
     """Wire the history service.
@@ -162,6 +167,8 @@ def create_app(settings: Settings, *, wrap: WrapStore = as_it_is) -> FastStream:
         log.info(READY)
 
     async def close() -> None:
+        for history in opened:
+            await history.stop()
         for mongo in clients:
             mongo.close()
 

@@ -1,12 +1,15 @@
 """New sessions that begin with messages: of a branch of another session, or of an export."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from services.history.freshness import Freshness
 from services.history.importing import import_messages
 from services.history.message_ports import CopyStore, MessageStore
+from services.history.ongoing import Ongoing
 from services.history.places import Leaf
 from services.history.ports import SessionStore, TurnStore
 from services.history.records import SETTINGS, MessageRecord, SessionRecord, to_milliseconds
@@ -23,13 +26,15 @@ from shared.contracts.ids import copied_message_id
 from shared.errors import MessageNotFound
 
 _FORKED: Final = " (fork)"
-_BATCH: Final = 200
+_BATCH: Final = 100
+"""Messages in one write: a larger one would hold up other users of the embedded server."""
 
 
 class Copying:
     """Asked again with the same new id, both give the session that is there, or finish it.
 
-    Until all of it is stored the new session exists for nobody.
+    Until all of it is stored the new session exists for nobody. A long one takes longer than one
+    who asks may wait: the work goes on, and who asks again joins it.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Copying:
         self._freshness = freshness
         self._walking = Walking(messages)
         self._now = now
+        self._ongoing: Ongoing[SessionReply] = Ongoing()
 
     async def fork(self, command: ForkSession) -> SessionReply:
         """A session with copies of the branch that ends at a message, and the same settings.
@@ -74,7 +80,7 @@ class Copying:
             message_count=end.depth,
             leaf=str(Leaf(end.turn, end.role == "assistant", copy)),
         )
-        return await self._make(forked, self._branch(forked, end))
+        return await self._made(forked, self._branch(forked, end))
 
     async def import_session(self, command: ImportSession) -> SessionReply:
         """A session with all messages of an export.
@@ -84,8 +90,13 @@ class Copying:
             SessionNotFound: the new id is another user's, or was deleted.
             HistoryUnavailable: the database is away, or has not done in time: ask again.
         """
-        imported = import_messages(
-            command.messages, command.active_leaf, command.user_id, command.session_id
+        # In a thread: many messages take as long as other users would wait.
+        imported = await asyncio.to_thread(
+            import_messages,
+            command.messages,
+            command.active_leaf,
+            command.user_id,
+            command.session_id,
         )
         now = to_milliseconds(self._now())
         session = SessionRecord(
@@ -100,7 +111,18 @@ class Copying:
             message_count=imported.depth,
             leaf=str(imported.leaf) if imported.leaf is not None else None,
         )
-        return await self._make(session, _batches(imported.messages))
+        return await self._made(session, _batches(imported.messages))
+
+    async def stop(self) -> None:
+        """Cut off copies that are still being made; asked for again, they go on."""
+        await self._ongoing.stop()
+
+    async def _made(
+        self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
+    ) -> SessionReply:
+        return await self._ongoing.do(
+            (session.user_id, session.id), partial(self._make, session, batches)
+        )
 
     async def _make(
         self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
@@ -114,7 +136,7 @@ class Copying:
             known: set[str] = set()
             async for batch in batches:
                 await self._turns.add_messages(batch)
-                words = {word for it in batch for word in said_words(it.role, it.content)} - known
+                words = await asyncio.to_thread(_words, batch) - known
                 await self._turns.add_terms(user_id, session_id, words, said=True)
                 known |= words
             made = found(await self._copies.show(session))
@@ -158,6 +180,10 @@ def _copy(message: MessageRecord, session: SessionRecord) -> MessageRecord:
             "session_id": session.id,
         }
     )
+
+
+def _words(messages: Sequence[MessageRecord]) -> set[str]:
+    return {word for it in messages for word in said_words(it.role, it.content)}
 
 
 async def _batches(messages: Sequence[MessageRecord]) -> AsyncIterator[Sequence[MessageRecord]]:

@@ -44,7 +44,7 @@ class Operation(Generic[_Q, _R]):
             data = (await self._ask(body)).to_bytes()
             _check_size(len(data), max_payload)
         except ChatError as error:
-            return self._failure(error.code, error.message)
+            return self._failure(error.code, error.message, error.param)
         except Exception:
             log.exception("query_failed", operation=self.question.name)
             return self._failure(ChatError.code, "the history service failed")
@@ -68,8 +68,9 @@ class Operation(Generic[_Q, _R]):
     def _allowed(self) -> float:
         return _PATIENT if self.question.patient else _PROMPT
 
-    def _failure(self, code: str, message: str) -> bytes:
-        return self.question.reply(error=Failure(code=code, message=message)).to_bytes()
+    def _failure(self, code: str, message: str, param: str | None = None) -> bytes:
+        failure = Failure(code=code, message=message, param=param)
+        return self.question.reply(error=failure).to_bytes()
 
 
 def build_router(

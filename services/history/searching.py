@@ -9,8 +9,10 @@ from services.history.records import SessionRecord
 from services.history.words import words_of
 from shared.contracts.ids import SessionId, UserId
 
-_FEW: Final = 300
+FEW: Final = 200
 """Sessions that are looked through one by one; a word in more of them is common."""
+_LARGEST: Final = 800
+"""Sessions that are looked at in one go."""
 
 Before = tuple[int, SessionId] | None
 
@@ -18,17 +20,18 @@ Before = tuple[int, SessionId] | None
 class Searching:
     """Starts from a word that few sessions have; where there is none, from the newest sessions."""
 
-    def __init__(self, store: SessionStore, terms: TermStore) -> None:
+    def __init__(self, store: SessionStore, terms: TermStore, *, few: int = FEW) -> None:
         self._store = store
         self._terms = terms
+        self._few = few
 
     async def page(
         self, user_id: UserId, words: Sequence[str], limit: int, before: Before, *, deleted: bool
     ) -> list[SessionRecord]:
         """As ``SessionStore.page``, only those with every word in their title or messages."""
         for word in words:
-            having = await self._terms.sessions_with(user_id, word, _FEW)
-            if len(having) < _FEW:
+            having = await self._terms.sessions_with(user_id, word, self._few)
+            if len(having) < self._few:
                 some = await self._store.some(user_id, list(having), deleted=deleted)
                 rest = [it for it in some if before is None or (it.updated_at, it.id) < before]
                 rest.sort(key=lambda it: (it.updated_at, it.id), reverse=True)
@@ -39,12 +42,15 @@ class Searching:
         self, user_id: UserId, words: Sequence[str], limit: int, before: Before, *, deleted: bool
     ) -> list[SessionRecord]:
         result: list[SessionRecord] = []
+        # A common word stands in most of the newest ones; where it does not, take longer strides.
+        count = 2 * limit
         while len(result) < limit:
-            batch = await self._store.page(user_id, _FEW, before, deleted=deleted)
+            batch = await self._store.page(user_id, count, before, deleted=deleted)
             result += await self._with_all(user_id, words, batch)
-            if len(batch) < _FEW:
+            if len(batch) < count:
                 break
             before = (batch[-1].updated_at, batch[-1].id)
+            count = min(2 * count, max(_LARGEST, limit))
         return result[:limit]
 
     async def _with_all(

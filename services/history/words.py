@@ -15,6 +15,8 @@ MOST_TERMS: Final = 500
 """Different words of one message that it is found by: its first ones."""
 MOST_ASKED: Final = 8
 _SEARCHED: Final[frozenset[Role]] = frozenset({"user", "assistant", "system"})
+_TEXT: Final = 100_000
+"""Characters of one text that are looked at."""
 _LENGTH: Final = 64
 """A longer word is known by its beginning, in the text as in the search."""
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -23,7 +25,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 def words_of(text: str) -> list[str]:
     """The different words in order of their appearance, at most ``MOST_TERMS``."""
     words: dict[str, None] = {}
-    for match in _WORD.finditer(_folded(text)):
+    for match in _WORD.finditer(_folded(text[:_TEXT])):
         words[match[0][:_LENGTH]] = None
         if len(words) == MOST_TERMS:
             break

@@ -26,7 +26,8 @@ _NODE: Final = {"parent_id": 1, "depth": 1, "turn": 1, "size": 1}
 _ABSENT: Final = {"$exists": False}
 _AFTER_ALL: Final = "~"
 """Sorts behind every digit."""
-_BATCH: Final = 200
+_BATCH: Final = 100
+"""Messages in one write: a larger one would hold up other users of the embedded server."""
 
 
 def stored_message(message: MessageRecord) -> Document:
@@ -61,15 +62,20 @@ class MongoMessageStore:
         """See the port."""
         if not ids:
             return []
+        # The session is compared here: named in the query, its index would be taken, and all of
+        # its messages looked through.
         query: Document = {
             "_id": {"$in": list(ids)} if len(ids) > 1 else ids[0],
-            "session_id": session_id,
-            "user_id": user_id,
+            "user_id": {"$eq": user_id},
             "rejected": _ABSENT,
         }
         with border():
             documents = await self._messages.find(query).to_list(None)
-        return [MessageRecord.model_validate(fields_of(document)) for document in documents]
+        return [
+            MessageRecord.model_validate(fields_of(document))
+            for document in documents
+            if document["session_id"] == session_id
+        ]
 
     async def nodes(
         self, user_id: UserId, session_id: SessionId, first_depth: int, last_depth: int

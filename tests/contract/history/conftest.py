@@ -46,7 +46,10 @@ async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
         async def totals_in_memory() -> list[int]:
             return [record.total_tokens for record in store.usage.values()]
 
-        yield Stores(store, store, store, store, store, totals_in_memory)
+        async def age_nothing() -> None:
+            return
+
+        yield Stores(store, store, store, store, store, totals_in_memory, age_nothing)
         return
     client = open_client(request.getfixturevalue(f"{request.param}_url"))
     database = client["parley_test"]
@@ -58,6 +61,10 @@ async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
     async def totals() -> list[int]:
         return [document["total_tokens"] async for document in database[USAGE].find()]
 
+    async def age() -> None:
+        await database[MESSAGES].update_many({}, {"$unset": {"place": "", "order": ""}})
+        await database[SESSIONS].update_many({}, {"$unset": {"version": ""}})
+
     sessions = MongoSessionStore(database)
     yield Stores(
         MongoTurnStore(database),
@@ -66,5 +73,6 @@ async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
         MongoMessageStore(database),
         MongoTerms(database),
         totals,
+        age,
     )
     client.close()

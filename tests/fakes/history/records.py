@@ -22,6 +22,8 @@ class Stores:
     terms: TermStore
     usage_totals: Callable[[], Awaitable[list[int]]]
     """The total of each usage record: history itself only writes them."""
+    age: Callable[[], Awaitable[None]]
+    """Takes away from every document what older versions did not store."""
 
 
 # A whole second, so that dates with and without a fraction are compared.

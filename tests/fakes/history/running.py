@@ -18,8 +18,10 @@ from services.history.app import create_app
 from services.history.settings import HistorySettings, MongoSettings, Settings
 from shared.contracts import history, streams, subjects
 from shared.contracts import session_questions as asked
+from shared.contracts.chat import Failure
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import HistoryHealth, Reply
+from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
 from shared.messaging.jetstream import JetStream
 from shared.settings import NatsSettings
@@ -101,6 +103,20 @@ async def ask(
     """One query as a gateway sends it."""
     message = await client.request(subjects.history(operation), query.to_bytes(), timeout=timeout)
     return reply.from_bytes(message.data)
+
+
+async def answer(client: Client, question: Question[Q, R], query: Q) -> R:
+    """What a question gets that goes well."""
+    reply = await ask(client, question.name, query, question.reply)
+    assert reply.error is None, reply.error
+    return reply
+
+
+async def refusal(client: Client, question: Question[Q, R], query: Q) -> Failure:
+    """Why a question does not get what it asks for."""
+    reply = await ask(client, question.name, query, question.reply)
+    assert reply.error is not None
+    return reply.error
 
 
 async def answering(client: Client) -> None:

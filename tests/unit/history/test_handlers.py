@@ -6,7 +6,7 @@ import json
 from services.history.handlers import Operation
 from shared.contracts.history import HealthQuery, HistoryHealth, SessionReply, UpdateSession
 from shared.contracts.session_questions import HEALTH, UPDATE_SESSION
-from shared.errors import SessionNotFound
+from shared.errors import InvalidRequest, SessionNotFound
 
 _MAX = 8 * 2**20
 
@@ -33,6 +33,15 @@ async def test_an_answer_carries_no_error() -> None:
 
 async def test_an_error_of_ours_is_answered_with_its_code() -> None:
     assert await _code(_operation(SessionNotFound("gone"))) == "session_not_found"
+
+
+async def test_an_error_names_the_field_that_is_to_blame() -> None:
+    reply = HistoryHealth.from_bytes(
+        await _operation(InvalidRequest("no", param="messages[1].id")).answer(b"{}", _MAX)
+    )
+
+    assert reply.error is not None
+    assert reply.error.param == "messages[1].id"
 
 
 async def test_a_bug_is_answered_as_an_internal_error_without_its_text() -> None:

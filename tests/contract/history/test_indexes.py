@@ -1,0 +1,109 @@
+"""No read of a page looks through all messages or all sessions, on any database."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from services.history.adapters.mongo_client import MESSAGES, SESSIONS, TERMS, create_indexes
+from services.history.adapters.mongo_messages import MongoMessageStore
+from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_terms import MongoTerms
+from services.history.adapters.mongo_turns import MongoTurnStore
+from services.history.searching import Searching
+from services.history.walking import Walking
+from shared.contracts.ids import MessageId
+from tests.fakes.history.conversation import SESSION, USER
+from tests.fakes.history.records import T0, message, session
+from tests.support.found_by import Queries, indexes_of
+
+LENGTH = 400
+
+
+@pytest.fixture
+def queries() -> Queries:
+    return Queries()
+
+
+@pytest.fixture(params=["nx", "mongodb"])
+async def database(
+    request: pytest.FixtureRequest, queries: Queries
+) -> AsyncGenerator[AsyncIOMotorDatabase]:
+    """A session of ``LENGTH`` messages, and as many sessions."""
+    client = queries.client(request.getfixturevalue(f"{request.param}_url"))
+    database = client["parley_test"]
+    for name in (SESSIONS, MESSAGES, TERMS):
+        await database.drop_collection(name)
+    await create_indexes(database)
+    turns, sessions = MongoTurnStore(database), MongoSessionStore(database)
+    await turns.add_messages(
+        [
+            message(f"m{depth}", depth=depth, parent_id=MessageId(f"m{depth - 1}"))
+            for depth in range(1, LENGTH + 1)
+        ]
+    )
+    for number in range(1, LENGTH + 1):
+        await sessions.create(session(number, at=T0 + number))
+        await turns.add_terms(USER, session(number).id, ["common"], said=True)
+    await turns.add_terms(USER, session(7).id, ["rare"], said=True)
+    queries.forget()
+    yield database
+    client.close()
+
+
+async def _indexes(database: AsyncIOMotorDatabase, queries: Queries) -> set[str]:
+    return set(await indexes_of(database, list(queries.asked)))
+
+
+@pytest.mark.parametrize("last", [LENGTH, LENGTH // 2])
+async def test_a_page_reads_its_own_messages_by_their_place(
+    database: AsyncIOMotorDatabase, queries: Queries, last: int
+) -> None:
+    store = MongoMessageStore(database)
+    (end,) = await store.messages(USER, SESSION, [MessageId(f"m{LENGTH}")])
+
+    stretch = await Walking(store).stretch(USER, SESSION, end.node(), last - 19, last)
+    await store.messages(USER, SESSION, [node.id for node in stretch.nodes])
+
+    assert len(stretch.nodes) == 20
+    assert queries.given == 1 + 21 + 20
+    assert await _indexes(database, queries) <= {"messages_place", "place_1", *_IDS}
+
+
+async def test_the_newest_message_is_read_alone(
+    database: AsyncIOMotorDatabase, queries: Queries
+) -> None:
+    await MongoMessageStore(database).newest(USER, SESSION)
+
+    assert queries.given == 1
+    assert await _indexes(database, queries) <= {"messages_order", "order_1"}
+
+
+async def test_a_list_reads_its_own_page(database: AsyncIOMotorDatabase, queries: Queries) -> None:
+    middle = session(LENGTH // 2)
+    await MongoSessionStore(database).page(USER, 20, (T0 + LENGTH // 2, middle.id))
+
+    assert queries.given == 20
+    assert await _indexes(database, queries) <= {
+        "sessions_user_id_recency",
+        "user_id_1_recency_-1",
+    }
+
+
+@pytest.mark.parametrize("words", [["rare"], ["rare", "common"], ["common"]])
+async def test_a_search_reads_by_word_by_id_and_by_recency(
+    database: AsyncIOMotorDatabase, queries: Queries, words: list[str]
+) -> None:
+    searching = Searching(MongoSessionStore(database), MongoTerms(database), few=50)
+
+    page = await searching.page(USER, words, 20, None, deleted=False)
+
+    assert len(page) == (1 if "rare" in words else 20)
+    assert queries.given <= (2 + len(words) if "rare" in words else 3 * 50)
+    assert await _indexes(database, queries) <= {
+        *("search_terms_k", "k_1", "sessions_user_id_recency", "user_id_1_recency_-1"),
+        *_IDS,
+    }
+
+
+_IDS = {"_id_", "messages_id", "sessions_id", "search_terms_id"}

@@ -1,0 +1,175 @@
+"""Sessions found by the words of their titles and messages."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.history import searching
+from services.history.event_format import Event
+from services.history.records import SessionRecord
+from services.history.searching import Searching
+from shared.contracts.chat import ContentPart, Message
+from shared.contracts.history import DeleteSession, ListSessions, Session, UpdateSession
+from shared.contracts.ids import SessionId, UserId
+from tests.fakes.history.conversation import OTHER, SESSION, USER, Turn
+from tests.fakes.history.memory_store import MemoryStore
+from tests.fakes.history.records import T0, session
+from tests.unit.history.scene import Scene
+from tests.unit.history.test_recorder import record
+
+
+async def _search(scene: Scene, text: str, **asked: object) -> list[Session]:
+    query = ListSessions(user_id=USER, search=text).model_copy(update=asked)
+    return (await scene.sessions.page(query)).sessions
+
+
+async def _found(scene: Scene, text: str, **asked: object) -> bool:
+    return bool(await _search(scene, text, **asked))
+
+
+async def _scene(*, title: str | None = None, text: str = "Where are parrots?") -> Scene:
+    scene = Scene()
+    await scene.begin(title=title)
+    await scene.say(Turn(text=text), answer="In the Rainforest")
+    return scene
+
+
+@pytest.mark.parametrize("text", ["parrots", "PARROTS where", "rainforest", "birds parrots, the"])
+async def test_every_word_may_stand_in_any_message_or_in_the_title(text: str) -> None:
+    assert await _found(await _scene(title="My birds"), text)
+
+
+@pytest.mark.parametrize("text", ["parrot", "parrots owls", "arrots", "!?", "_"])
+async def test_a_word_that_is_nowhere_is_not_found(text: str) -> None:
+    assert not await _found(await _scene(title="My birds"), text)
+
+
+@pytest.mark.parametrize("text", [None, "", "  "])
+async def test_no_search_lists_all(text: str | None) -> None:
+    scene = await _scene()
+
+    assert await _search(scene, "x", search=text) == await _search(scene, "parrots")
+
+
+async def test_only_the_title_of_today_is_found() -> None:
+    scene = await _scene(title="My birds")
+    command = UpdateSession(user_id=USER, session_id=SESSION, title="My cats")
+    await scene.changing.update(command)
+
+    assert await _found(scene, "cats parrots")
+    assert not await _found(scene, "birds")
+
+
+async def test_an_automatic_title_is_found_before_its_turn_has_ended() -> None:
+    scene, turn = Scene(), Turn(text="Parrots")
+    await scene.begin()
+    await record(scene.store, turn.accepted())
+
+    assert await _found(scene, "parrots")
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_question_is_found_once_its_turn_has_ended_however_it_did(late: bool) -> None:
+    scene, turn = await _scene(), Turn().next("Finches")
+    events: list[Event] = [turn.accepted(), turn.expired()]
+    await record(scene.store, *(events[::-1] if late else events))
+
+    assert await _found(scene, "finches")
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_rejected_question_is_never_found(late: bool) -> None:
+    scene, turn = await _scene(), Turn().next("Finches")
+    events: list[Event] = [turn.accepted(), turn.rejected(), turn.accepted()]
+    await record(scene.store, *(events[1:] if late else events))
+
+    assert not await _found(scene, "finches")
+
+
+async def test_parts_are_found_and_thinking_is_not() -> None:
+    scene, turn = Scene(), Turn()
+    await scene.begin()
+    parts = [ContentPart(type="text", text="Look"), ContentPart(type="text", text="here")]
+    accepted = turn.accepted()
+    assert accepted.turn is not None
+    new = accepted.turn.messages[0].model_copy(
+        update={"message": Message(role="user", content=parts)}
+    )
+    asked = accepted.turn.model_copy(update={"messages": [new], "title": None})
+    end = turn.completed(thinking="Secretly")
+    await record(scene.store, accepted.model_copy(update={"turn": asked}), end)
+
+    assert await _found(scene, "look here answer")
+    assert not await _found(scene, "secretly")
+
+
+async def test_the_sessions_of_others_and_deleted_ones_are_not_found() -> None:
+    scene = await _scene()
+    assert not await _found(scene, "parrots", user_id=OTHER)
+
+    await scene.sessions.delete(DeleteSession(user_id=USER, session_id=SESSION))
+
+    assert not await _found(scene, "parrots")
+    assert await _found(scene, "parrots", deleted=True)
+
+
+_WORDS = ("rare", "some", "many", "all", "none")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    having=st.lists(st.frozensets(st.sampled_from(_WORDS[:3])), max_size=25),
+    words=st.lists(st.sampled_from(_WORDS), min_size=1, max_size=3, unique=True),
+    few=st.integers(1, 12),
+    limit=st.integers(1, 6),
+)
+async def test_pages_of_a_search_hold_each_match_once_newest_first(
+    having: list[frozenset[str]], words: list[str], few: int, limit: int
+) -> None:
+    store = MemoryStore()
+    for number, said in enumerate(having, 1):
+        made = session(number, at=T0 + number // 3)
+        await store.create(made)
+        await store.add_terms(USER, made.id, {*said, "all"}, said=True)
+
+    seen: list[SessionRecord] = []
+    before: tuple[int, SessionId] | None = None
+    found = Searching(store, store, few=few)
+    while page := await found.page(USER, words, limit, before, deleted=False):
+        assert len(page) <= limit
+        seen += page
+        before = page[-1].updated_at, page[-1].id
+
+    expected = [
+        store.sessions[session(number).id]
+        for number, said in enumerate(having, 1)
+        if set(words) <= {*said, "all"}
+    ]
+    assert seen == sorted(expected, key=lambda it: (it.updated_at, it.id), reverse=True)
+
+
+async def test_a_word_that_few_sessions_have_leads_to_them_without_the_others() -> None:
+    class Counting(MemoryStore):
+        listed = 0
+
+        async def page(
+            self,
+            user_id: UserId,
+            limit: int,
+            before: tuple[int, SessionId] | None,
+            *,
+            deleted: bool = False,
+        ) -> list[SessionRecord]:
+            self.listed += 1
+            return await super().page(user_id, limit, before, deleted=deleted)
+
+    store = Counting()
+    for number in range(1, searching.FEW + 100):
+        await store.create(session(number))
+        await store.add_terms(USER, session(number).id, ["common"], said=True)
+    await store.add_terms(USER, session(7).id, ["rare"], said=True)
+
+    page = await Searching(store, store).page(USER, ["common", "rare"], 5, None, deleted=False)
+
+    assert [record.id for record in page] == [session(7).id]
+    assert store.listed == 0
