@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from services.api import error_handlers, openapi
 from services.api.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.cancelling import Cancelling
+from services.api.choices import Choices
 from services.api.completions import Completions
 from services.api.deps import State
 from services.api.draining import Drain
@@ -23,9 +24,19 @@ from services.api.idempotency import Idempotency
 from services.api.lingering import Lingering
 from services.api.middleware import RequestContext
 from services.api.orders import Patience, Timing
+from services.api.presets import Presets
 from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
-from services.api.routes import cancel, chat, completion, health, models, sessions
+from services.api.routes import (
+    cancel,
+    chat,
+    completion,
+    health,
+    models,
+    preferences,
+    presets,
+    sessions,
+)
 from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
@@ -88,7 +99,7 @@ def create_app(
     )
     for module in (chat, cancel, completion, models, health):
         app.include_router(module.router)
-    for faced in (sessions,):
+    for faced in (sessions, presets, preferences):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)
@@ -190,6 +201,7 @@ def build_state(
         broker=world.broker,
         cancellations=cancellations,
         catalog=world.catalog,
+        choices=Choices(world.asking, world.background, world.clock),
         clock=world.clock,
         completions=completions,
         drain=drain,
@@ -203,6 +215,7 @@ def build_state(
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
         health=Health(world.broker, world.history, world.catalog),
+        presets=Presets(world.asking),
         sessions=Sessions(world.history, leases, cancelling, world.background),
         timing=Timing(
             header_hold=api.header_hold.total_seconds(),

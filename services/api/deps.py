@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from services.api.background import Background
 from services.api.cancellations import Cancellations
 from services.api.catalog import Catalog
+from services.api.choices import Choices
 from services.api.completions import Completions
 from services.api.draining import Drain
 from services.api.following import Following
@@ -17,6 +18,7 @@ from services.api.health import Health
 from services.api.idempotency import Idempotency
 from services.api.orders import Timing
 from services.api.ports import Broker, Clock, Journal
+from services.api.presets import Presets
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
 from shared.contracts.ids import CompletionId, UserId
@@ -33,6 +35,7 @@ class State(TypedDict):
     broker: Broker
     cancellations: Cancellations
     catalog: Catalog
+    choices: Choices
     clock: Clock
     completions: Completions
     drain: Drain
@@ -40,6 +43,7 @@ class State(TypedDict):
     health: Health
     idempotency: Idempotency
     journal: Journal
+    presets: Presets
     sessions: Sessions
     timing: Timing
     body_timeout: float

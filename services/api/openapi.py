@@ -9,6 +9,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from services.api.schemas.chat import ChatCompletionRequest
+from services.api.schemas.presets import (
+    FromPresetRequest,
+    PatchPresetRequest,
+    PreferencesRequest,
+    PresetRequest,
+)
 from services.api.schemas.sessions import CreateSessionRequest, UpdateSessionRequest
 from services.api.snake_document import respell
 
@@ -16,6 +22,10 @@ _BODIES: Sequence[type[BaseModel]] = (
     ChatCompletionRequest,
     CreateSessionRequest,
     UpdateSessionRequest,
+    PresetRequest,
+    PatchPresetRequest,
+    FromPresetRequest,
+    PreferencesRequest,
 )
 _SNAKE_FACE = "/ai-chat/api"
 _ALIKE = frozenset({"ErrorBody"})

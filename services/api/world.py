@@ -46,7 +46,7 @@ from services.api.ports import (
     Workers,
 )
 from services.api.queue_ports import Announcements, Depths, QueueNotes
-from services.api.session_ports import History, Turns
+from services.api.session_ports import Asking, History, Turns
 from services.api.settings import Settings
 from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
@@ -80,6 +80,7 @@ class World:
     """The ports."""
 
     announcements: Announcements
+    asking: Asking
     background: Background
     backlog: Backlog
     broker: Broker
@@ -131,6 +132,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
     tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
+    history = NatsHistory(client, timeout=timeout)
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
@@ -141,6 +143,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         ]
         yield World(
             announcements=NatsAnnouncements(client),
+            asking=history,
             background=background,
             backlog=backlog,
             broker=connection,
@@ -150,7 +153,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),
             frames=NatsFrameLog(jetstream, inbox.reply_subject),
-            history=NatsHistory(client, timeout=timeout),
+            history=history,
             journal=NatsJournal(jetstream),
             known_models=feed,
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),

@@ -10,7 +10,9 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from services.history.adapters.mongo_client import MongoClient, create_indexes, open_client
+from services.history.adapters.mongo_presets import MongoPresetStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_settings import MongoSettingsStore
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
@@ -20,6 +22,9 @@ from services.history.handlers import build_router
 from services.history.health import Health
 from services.history.intake import Intake
 from services.history.ports import TurnStore
+from services.history.preferences import KeptSettings
+from services.history.preset_operations import preset_operations
+from services.history.presets import Presets
 from services.history.purger import Purger
 from services.history.reading import Reading
 from services.history.recorder import Recorder
@@ -74,8 +79,12 @@ class _History:
             wait=options.read_wait.total_seconds(),
         )
         sessions = Sessions(store, freshness, now=utc_now)
+        presets = Presets(MongoPresetStore(database), now=utc_now)
         self.router = build_router(
-            session_operations(sessions, Reading(store, freshness), Health(store, self._log)),
+            [
+                *session_operations(sessions, Reading(store, freshness), Health(store, self._log)),
+                *preset_operations(presets, KeptSettings(MongoSettingsStore(database))),
+            ],
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,
         )

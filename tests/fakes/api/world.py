@@ -17,6 +17,7 @@ from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolC
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
+from tests.fakes.api.asking import FakeAsking
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
 from tests.fakes.api.ports import (
@@ -52,6 +53,7 @@ class FakeWorld:
         self.feeds = FakeFeeds()
         self.frames = FakeFrameLog()
         self.history = FakeHistory()
+        self.asking = FakeAsking(self.history)
         self.journal = FakeJournal()
         self.known_models = FakeKnownModels()
         self.mailboxes = FakeMailboxes()
@@ -114,6 +116,7 @@ class FakeWorld:
         self.catalog.put(announcement())
         yield World(
             announcements=self.announcements,
+            asking=self.asking,
             background=self.background,
             backlog=self.backlog,
             broker=self.broker,
