@@ -23,6 +23,7 @@ from services.api.health import Health
 from services.api.idempotency import Idempotency
 from services.api.lingering import Lingering
 from services.api.middleware import RequestContext
+from services.api.offered import OfferedModels
 from services.api.orders import Patience, Timing
 from services.api.presets import Presets
 from services.api.queue_watch import QueueWatch
@@ -33,6 +34,7 @@ from services.api.routes import (
     completion,
     health,
     models,
+    offered_models,
     preferences,
     presets,
     sessions,
@@ -99,7 +101,7 @@ def create_app(
     )
     for module in (chat, cancel, completion, models, health):
         app.include_router(module.router)
-    for faced in (sessions, presets, preferences):
+    for faced in (sessions, presets, preferences, offered_models):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)
@@ -196,12 +198,13 @@ def build_state(
         world.clock,
         patience=CANCEL_ANSWER,
     )
+    choices = Choices(world.asking, world.background, world.clock)
     return State(
         background=world.background,
         broker=world.broker,
         cancellations=cancellations,
         catalog=world.catalog,
-        choices=Choices(world.asking, world.background, world.clock),
+        choices=choices,
         clock=world.clock,
         completions=completions,
         drain=drain,
@@ -215,6 +218,7 @@ def build_state(
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
         health=Health(world.broker, world.history, world.catalog),
+        models=OfferedModels(world.catalog, world.known_models, choices, settings.llm),
         presets=Presets(world.asking),
         sessions=Sessions(world.history, leases, cancelling, world.background),
         timing=Timing(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from services.api.catalog import shown_name
 from services.api.settings import LlmSettings
 from shared.contracts.history import SessionSettings
 from shared.contracts.presets import AllModelSettings, ModelSettings
@@ -61,7 +62,7 @@ def default_model(known: AllModelSettings, llm: LlmSettings, offered: Sequence[s
     first model that is offered and not hidden, and ``LLM_DEFAULT_MODEL`` again if there is none.
     """
     if known.default_model is not None:
-        return known.default_model
+        return shown_name(known.default_model)
     full = {full_model_name(name) for name in offered}
     if llm.default_model is not None and full_model_name(llm.default_model) in full:
         return llm.default_model

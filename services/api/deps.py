@@ -16,6 +16,7 @@ from services.api.draining import Drain
 from services.api.following import Following
 from services.api.health import Health
 from services.api.idempotency import Idempotency
+from services.api.offered import OfferedModels
 from services.api.orders import Timing
 from services.api.ports import Broker, Clock, Journal
 from services.api.presets import Presets
@@ -43,6 +44,7 @@ class State(TypedDict):
     health: Health
     idempotency: Idempotency
     journal: Journal
+    models: OfferedModels
     presets: Presets
     sessions: Sessions
     timing: Timing

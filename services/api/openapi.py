@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from services.api.schemas.chat import ChatCompletionRequest
+from services.api.schemas.offered_models import DefaultModelRequest, ModelSettingsRequest
 from services.api.schemas.presets import (
     FromPresetRequest,
     PatchPresetRequest,
@@ -26,6 +27,8 @@ _BODIES: Sequence[type[BaseModel]] = (
     PatchPresetRequest,
     FromPresetRequest,
     PreferencesRequest,
+    ModelSettingsRequest,
+    DefaultModelRequest,
 )
 _SNAKE_FACE = "/ai-chat/api"
 _ALIKE = frozenset({"ErrorBody"})
