@@ -43,6 +43,7 @@ from services.api.running import Desk
 from services.api.seating import Seating
 from services.api.sessions import Sessions
 from services.api.settings import Settings
+from services.api.syncing import Syncing
 from services.api.terminals import Terminals
 from services.api.turn_lease import TurnLeases
 from services.api.watching import Watching
@@ -221,6 +222,7 @@ def build_state(
         models=OfferedModels(world.catalog, world.known_models, choices, settings.llm),
         presets=Presets(world.asking),
         sessions=Sessions(world.history, leases, cancelling, world.background),
+        syncing=Syncing(world.catalog, world.relisting, world.background, world.clock),
         timing=Timing(
             header_hold=api.header_hold.total_seconds(),
             ping_interval=api.ping_interval.total_seconds(),

@@ -22,6 +22,7 @@ from services.api.ports import Broker, Clock, Journal
 from services.api.presets import Presets
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
+from services.api.syncing import Syncing
 from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
 
@@ -47,6 +48,7 @@ class State(TypedDict):
     models: OfferedModels
     presets: Presets
     sessions: Sessions
+    syncing: Syncing
     timing: Timing
     body_timeout: float
     max_body_bytes: int

@@ -27,6 +27,7 @@ from services.api.adapters.nats_queue_notes import (
     NatsDepths,
     NatsQueueNotes,
 )
+from services.api.adapters.nats_relisting import NatsRelisting
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
@@ -48,6 +49,7 @@ from services.api.ports import (
 from services.api.queue_ports import Announcements, Depths, QueueNotes
 from services.api.session_ports import Asking, History, Turns
 from services.api.settings import Settings
+from services.api.sync_ports import Relisting
 from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
 from shared.contracts import subjects
@@ -98,6 +100,7 @@ class World:
     marks: Marks
     notes: QueueNotes
     queue: Queue
+    relisting: Relisting
     tombstones: Tombstones
     turns: Turns
     watchers: Watchers
@@ -161,6 +164,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             marks=tombstones,
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             queue=NatsQueue(jetstream),
+            relisting=NatsRelisting(client),
             tombstones=tombstones,
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),

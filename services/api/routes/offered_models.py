@@ -11,10 +11,12 @@ from services.api.routes.faces import FacedRouter, json_body
 from services.api.schemas.offered_models import (
     DefaultModelBody,
     DefaultModelRequest,
+    FailedWorkerBody,
     ModelSettingsBody,
     ModelSettingsRequest,
     OfferedModelBody,
     OfferedModelsBody,
+    SyncBody,
 )
 from services.api.translation import to_model_body
 from shared.contracts.presets import ModelSettings
@@ -32,6 +34,19 @@ async def list_models(
         models=[_body(choice, selection) for choice in selection.choices],
         default_model=selection.default,
         preferred_model=selection.preferred,
+    )
+
+
+@router.post("/sync_models", summary="Have all workers list their engines now")
+async def sync_models(state: StateDep) -> SyncBody:
+    """Answers what that has changed, within 6 s; who asks while one runs gets its result."""
+    synced = await state["syncing"].sync()
+    return SyncBody(
+        added=synced.added,
+        removed=synced.removed,
+        updated=synced.updated,
+        workers=synced.workers,
+        failed=[FailedWorkerBody(worker=it.worker, error=it.error) for it in synced.failed],
     )
 
 

@@ -47,6 +47,24 @@ class OfferedModelsBody(AnswerModel):
     preferred_model: str | None
 
 
+class FailedWorkerBody(AnswerModel):
+    """A worker that could not list its engine, or does not offer all of it."""
+
+    worker: str
+    error: str
+
+
+class SyncBody(AnswerModel):
+    """What has changed in the list of models."""
+
+    added: list[str]
+    removed: list[str]
+    updated: list[str]
+    workers: int
+    """How many have listed their engine without a failure."""
+    failed: list[FailedWorkerBody]
+
+
 class DefaultModelRequest(RequestModel):
     """The model of those who name none; null takes the choice back."""
 

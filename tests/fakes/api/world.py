@@ -39,6 +39,7 @@ from tests.fakes.api.ports import (
     FakeWatchers,
     FakeWorkers,
 )
+from tests.fakes.api.relisting import FakeRelisting
 from tests.fakes.api.worker import announcement, sse_event
 
 
@@ -50,6 +51,7 @@ class FakeWorld:
         self.background = Background()
         self.broker = FakeBroker()
         self.clock = FakeClock()
+        self.catalog = Catalog(self.clock, age=12)
         self.feeds = FakeFeeds()
         self.frames = FakeFrameLog()
         self.history = FakeHistory()
@@ -62,12 +64,12 @@ class FakeWorld:
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.keys = FakeKeys()
+        self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
         self.workers = FakeWorkers()
         self.depths = FakeDepths()
         self.drain = Drain()
-        self.catalog = Catalog(self.clock, age=12)
         self.headers: dict[str, str] = {}
 
     def answer(
@@ -134,6 +136,7 @@ class FakeWorld:
             marks=self.tombstones,
             notes=self.notes,
             queue=self.queue,
+            relisting=self.relisting,
             tombstones=self.tombstones,
             turns=self.turns,
             watchers=self.watchers,
