@@ -60,6 +60,7 @@ _EXPOSED = [
     "X-Parley-Ignored",
     "X-Parley-Unavailable-Tools",
     "Retry-After",
+    "ETag",
 ]
 
 

@@ -41,8 +41,9 @@ async def test_turns_within_three_seconds_cost_one_question_of_each_kind() -> No
 
 async def test_a_change_is_seen_here_at_once_and_at_another_gateway_soon() -> None:
     scene = _Scene()
-    await scene.there.preferences(ANN)
-    await scene.there.models()
+    for gateway in (scene.here, scene.there):
+        await gateway.preferences(ANN)
+        await gateway.models()
 
     await scene.here.set_preferences(ANN, Preferences(model="demo"))
     await scene.here.set_model(ModelSettings(model="demo", hidden=True))
