@@ -22,9 +22,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+models_app = typer.Typer(help="The models that workers offer.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
 DataDirFlag = Annotated[
     Path | None, typer.Option("--data-dir", help="Where everything is kept (default: .parley).")
 ]
+
+UrlFlag = Annotated[
+    str | None, typer.Option("--url", help="A gateway; default: that of --data-dir.")
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command()
@@ -68,7 +76,7 @@ def up(
 def ps(
     *,
     data_dir: DataDirFlag = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """List what runs: name, pid and address. Servers that Parley did not start have no pid."""
     from deploy.local import running
@@ -91,25 +99,43 @@ def chat(
     *,
     model: Annotated[str | None, typer.Option(help="Default: the first that is served.")] = None,
     system: Annotated[str | None, typer.Option(help="How the model should answer.")] = None,
-    url: Annotated[str | None, typer.Option(help="A gateway; default: that of --data-dir.")] = None,
+    url: UrlFlag = None,
     data_dir: DataDirFlag = None,
 ) -> None:
     """Ask one thing; the answer appears while it comes. PARLEY_API_KEY is sent when set."""
     from deploy.local import chat as asking
-    from deploy.local import running, settings
 
-    key = settings.LauncherSettings.from_environment(settings.read_environment()).api_key
     question = asking.Question(
         prompt=prompt,
-        url=(url or running.gateway(_data(data_dir))).rstrip("/"),
+        url=_gateway(url, data_dir),
         system=system,
         model=model,
-        api_key=key.get_secret_value() if key else None,
+        api_key=_api_key(),
     )
     try:
         asking.ask(question, lambda text: typer.echo(text, nl=False))
     finally:
         typer.echo()
+
+
+@models_app.command()
+def sync(
+    *,
+    url: UrlFlag = None,
+    data_dir: DataDirFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have every worker list its engine's models now, and print what has changed."""
+    from deploy.local import model_sync
+
+    gateway = _gateway(url, data_dir)
+    body = model_sync.sync(gateway, _api_key())
+    if as_json:
+        typer.echo(json.dumps(body))
+    else:
+        for line in model_sync.lines(body):
+            typer.echo(line)
+    model_sync.refuse_failures(body)
 
 
 @app.command()
@@ -156,6 +182,19 @@ def _data(flag: Path | None) -> DataDir:
         environment = settings.read_environment()
         flag = settings.LauncherSettings.from_environment(environment).data_dir
     return DataDir(flag.absolute())
+
+
+def _gateway(url: str | None, data_dir: Path | None) -> str:
+    from deploy.local import running
+
+    return (url or running.gateway(_data(data_dir))).rstrip("/")
+
+
+def _api_key() -> str | None:
+    from deploy.local import settings
+
+    key = settings.LauncherSettings.from_environment(settings.read_environment()).api_key
+    return key.get_secret_value() if key else None
 
 
 def _fail(error: LauncherError) -> None:

@@ -52,5 +52,5 @@ class GaveUp(LauncherError):
     """A child died too often to go on starting it."""
 
 
-class ChatFailed(LauncherError):
+class GatewayFailed(LauncherError):
     """The gateway refused a request, or its answer broke off."""

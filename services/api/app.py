@@ -20,6 +20,9 @@ from services.api.routes import (
     completion,
     health,
     models,
+    offered_models,
+    preferences,
+    presets,
     sessions,
     sockets,
     status,
@@ -88,7 +91,16 @@ def create_app(
     )
     for module in (chat, cancel, completion, models, health, sockets):
         app.include_router(module.router)
-    for faced in (archive, sessions, turns, usage, status):
+    for faced in (
+        archive,
+        sessions,
+        turns,
+        usage,
+        status,
+        presets,
+        preferences,
+        offered_models,
+    ):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)

@@ -11,18 +11,22 @@ from services.api.accounting import Accounting
 from services.api.background import Background
 from services.api.cancellations import Cancellations
 from services.api.catalog import Catalog
+from services.api.choices import Choices
 from services.api.completions import Completions
 from services.api.draining import Drain
 from services.api.following import Following
 from services.api.health import Health
 from services.api.idempotency import Idempotency
 from services.api.live_ports import Live
+from services.api.offered import OfferedModels
 from services.api.orders import Timing
 from services.api.ports import Backlog, Broker, Clock, Journal
+from services.api.presets import Presets
 from services.api.rooms import Rooms
 from services.api.scope_keys import ANSWER_HEADERS
 from services.api.sessions import Sessions
 from services.api.socket_gate import SocketGate
+from services.api.syncing import Syncing
 from services.api.turns import Turns
 from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
@@ -40,6 +44,7 @@ class State(TypedDict):
     broker: Broker
     cancellations: Cancellations
     catalog: Catalog
+    choices: Choices
     clock: Clock
     completions: Completions
     drain: Drain
@@ -51,6 +56,9 @@ class State(TypedDict):
     rooms: Rooms
     sessions: Sessions
     sockets: SocketGate
+    models: OfferedModels
+    presets: Presets
+    syncing: Syncing
     timing: Timing
     turns: Turns
     body_timeout: float

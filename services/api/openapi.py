@@ -10,6 +10,13 @@ from pydantic.json_schema import models_json_schema
 
 from services.api.schemas.archive import ImportRequest
 from services.api.schemas.chat import ChatCompletionRequest
+from services.api.schemas.offered_models import DefaultModelRequest, ModelSettingsRequest
+from services.api.schemas.presets import (
+    FromPresetRequest,
+    PatchPresetRequest,
+    PreferencesRequest,
+    PresetRequest,
+)
 from services.api.schemas.sessions import CreateSessionRequest, UpdateSessionRequest
 from services.api.schemas.turns import ForkRequest, SendMessageRequest, TurnRequest
 from services.api.snake_document import respell
@@ -22,6 +29,12 @@ _BODIES: Sequence[type[BaseModel]] = (
     SendMessageRequest,
     ForkRequest,
     ImportRequest,
+    PresetRequest,
+    PatchPresetRequest,
+    FromPresetRequest,
+    PreferencesRequest,
+    ModelSettingsRequest,
+    DefaultModelRequest,
 )
 _SNAKE_FACE = "/ai-chat/api"
 _ALIKE = frozenset({"ErrorBody"})

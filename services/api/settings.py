@@ -133,6 +133,34 @@ class ApiSettings(BaseSettings):
         return self
 
 
+class LlmSettings(BaseSettings):
+    """What holds in sessions where nobody says anything else: ``LLM_*``; never in plain ``/v1``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LLM_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    default_model: str | None = Field(
+        default=None,
+        max_length=256,
+        description="Model of users and sessions that name none, until a default is chosen over "
+        "the API.",
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="In sessions where neither request, session, user nor model says one.",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="The same for the longest answer."
+    )
+    enable_tools: bool = Field(
+        default=True,
+        description="Whether sessions may use tools where a model's own settings do not say it.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that the gateway reads from the environment."""
 
@@ -141,6 +169,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     nats: NatsSettings = Field(default_factory=NatsSettings)
     deadlines: DeadlineSettings = Field(default_factory=DeadlineSettings)
+    llm: LlmSettings = Field(default_factory=LlmSettings)
 
 
 def _is_loopback(host: str) -> bool:

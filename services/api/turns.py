@@ -5,10 +5,13 @@ from typing import NamedTuple, Protocol
 
 from services.api.branches import Branches, Place
 from services.api.catalog import Catalog
+from services.api.choices import Choices
 from services.api.context import budget, fit
+from services.api.defaults import resolve
 from services.api.orders import Order, TurnPlan
 from services.api.ports import Clock
 from services.api.session_ports import Held, History
+from services.api.settings import LlmSettings
 from services.api.turn_lease import TurnLeases, busy
 from shared.contracts.chat import Message, Sampling
 from shared.contracts.history import (
@@ -43,19 +46,22 @@ class Defaults(Protocol):
         ...
 
 
-class SessionDefaults:
-    """Request, then session."""
+class ResolvedDefaults:
+    """``resolve`` over what users and this installation have chosen."""
+
+    def __init__(self, choices: Choices, catalog: Catalog, llm: LlmSettings) -> None:
+        self._choices = choices
+        self._catalog = catalog
+        self._llm = llm
 
     async def resolve(
-        self,
-        user_id: UserId,  # noqa: ARG002 - of the port
-        request: SessionSettings,
-        session: Session,
+        self, user_id: UserId, request: SessionSettings, session: Session
     ) -> SessionSettings:
         """See ``Defaults``."""
-        names = set(SessionSettings.model_fields)
-        said = request.model_dump(include=names, exclude_none=True)
-        return SessionSettings(**{**session.model_dump(include=names), **said})
+        preferences = await self._choices.preferences(user_id)
+        known = await self._choices.models()
+        offered = [offer.id for offer in self._catalog.models()]
+        return resolve(request, session, preferences, known, self._llm, offered=offered)
 
 
 class Turns:

@@ -4,6 +4,7 @@ from services.api.accounting import Accounting
 from services.api.announcing import Announcing
 from services.api.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.cancelling import Cancelling
+from services.api.choices import Choices
 from services.api.completions import Completions
 from services.api.deps import State
 from services.api.draining import Drain
@@ -12,7 +13,9 @@ from services.api.guests import Guests
 from services.api.health import Health
 from services.api.idempotency import Idempotency
 from services.api.lingering import Lingering
+from services.api.offered import OfferedModels
 from services.api.orders import Patience, Timing
+from services.api.presets import Presets
 from services.api.queue_watch import QueueWatch
 from services.api.resending import Resending
 from services.api.room import Room
@@ -22,10 +25,11 @@ from services.api.seating import Seating
 from services.api.sessions import Sessions
 from services.api.settings import Settings
 from services.api.socket_gate import SocketGate, SocketTiming
+from services.api.syncing import Syncing
 from services.api.terminals import Terminals
 from services.api.turn_feeds import TurnFeeds
 from services.api.turn_lease import TurnLeases
-from services.api.turns import SessionDefaults, Turns
+from services.api.turns import ResolvedDefaults, Turns
 from services.api.watching import Watching
 from services.api.world import World
 from shared.contracts.ids import SessionId, UserId
@@ -122,6 +126,8 @@ def build_state(
             background=world.background,
         )
 
+    choices = Choices(world.asking, world.background, world.clock)
+    offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     return State(
         accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
@@ -129,6 +135,7 @@ def build_state(
         broker=world.broker,
         cancellations=cancellations,
         catalog=world.catalog,
+        choices=choices,
         clock=world.clock,
         completions=completions,
         drain=drain,
@@ -138,6 +145,9 @@ def build_state(
         health=Health(world.broker, world.history, world.catalog),
         sessions=Sessions(world.history, leases, cancelling, world.background, announcing),
         live=world.live,
+        models=offered,
+        presets=Presets(world.asking),
+        syncing=Syncing(world.catalog, world.relisting, world.background, world.clock),
         rooms=Rooms(
             make_room,
             feeds=turn_feeds,
@@ -158,7 +168,13 @@ def build_state(
             ping_interval=api.ping_interval.total_seconds(),
             send_timeout=api.send_timeout.total_seconds(),
         ),
-        turns=Turns(world.history, leases, world.catalog, SessionDefaults(), world.clock),
+        turns=Turns(
+            world.history,
+            leases,
+            world.catalog,
+            ResolvedDefaults(choices, world.catalog, settings.llm),
+            world.clock,
+        ),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )

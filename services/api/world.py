@@ -28,6 +28,7 @@ from services.api.adapters.nats_queue_notes import (
     NatsDepths,
     NatsQueueNotes,
 )
+from services.api.adapters.nats_relisting import NatsRelisting
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
@@ -50,6 +51,7 @@ from services.api.ports import (
 from services.api.queue_ports import Announcements, Depths, QueueNotes
 from services.api.session_ports import Asking, History, Turns
 from services.api.settings import Settings
+from services.api.sync_ports import Relisting
 from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
 from shared.contracts import subjects
@@ -101,6 +103,7 @@ class World:
     marks: Marks
     notes: QueueNotes
     queue: Queue
+    relisting: Relisting
     tombstones: Tombstones
     turns: Turns
     watchers: Watchers
@@ -136,6 +139,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
     tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
+    history = NatsHistory(client, timeout=timeout)
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
@@ -165,6 +169,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             marks=tombstones,
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             queue=NatsQueue(jetstream),
+            relisting=NatsRelisting(client),
             tombstones=tombstones,
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),

@@ -11,7 +11,9 @@ from nats.aio.client import Client
 
 from services.history.adapters.mongo_client import MongoClient, create_indexes, open_client
 from services.history.adapters.mongo_messages import MongoMessageStore
+from services.history.adapters.mongo_presets import MongoPresetStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
+from services.history.adapters.mongo_settings import MongoSettingsStore
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.mongo_usage import MongoUsageStore
@@ -25,6 +27,9 @@ from services.history.handlers import build_router
 from services.history.health import Health
 from services.history.intake import Intake
 from services.history.ports import TurnStore
+from services.history.preferences import KeptSettings
+from services.history.preset_operations import preset_operations
+from services.history.presets import Presets
 from services.history.purger import Purger
 from services.history.reading import Reading
 from services.history.recorder import Recorder
@@ -93,6 +98,10 @@ class _History:
                     Reading(store, messages, freshness),
                     TreeReading(store, messages, freshness),
                     Health(store, self._log),
+                ),
+                *preset_operations(
+                    Presets(MongoPresetStore(database), now=utc_now),
+                    KeptSettings(MongoSettingsStore(database)),
                 ),
                 *usage_operations(UsageReports(MongoUsageStore(database), freshness)),
             ),

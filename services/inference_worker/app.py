@@ -24,8 +24,9 @@ from services.inference_worker.adapters.ollama_models import OllamaModels
 from services.inference_worker.completions import Completions, Surroundings
 from services.inference_worker.dispatch import Dispatcher
 from services.inference_worker.generation import Generation
-from services.inference_worker.handlers import WorkerProbes
-from services.inference_worker.offering import Intervals, Offering, Worker
+from services.inference_worker.handlers import SyncRequests, WorkerProbes
+from services.inference_worker.offering import Offering
+from services.inference_worker.offering_ports import Intervals, Worker
 from services.inference_worker.settings import Settings
 from shared.clock import utc_now
 from shared.contracts.workers import WorkerProbe
@@ -100,6 +101,7 @@ class Parts:
             ),
             Intervals(check=settings.worker.check_interval),
         )
+        self._sync_requests = SyncRequests(broker, worker_id, self.offering.relist)
         self._drain_timeout = settings.worker.drain_timeout.total_seconds()
         self._engine = engine
         self._on_death = on_death
@@ -107,6 +109,7 @@ class Parts:
 
     async def start(self) -> None:
         """Offer what the engine has and take requests; an engine that is down is waited for."""
+        await self._sync_requests.start()
         await self.offering.check()
         self._tasks = [
             asyncio.create_task(self.offering.keep_checking(), name="offering-check"),
@@ -121,6 +124,7 @@ class Parts:
         """Offer nothing, take nothing, finish what runs as far as time allows."""
         # First, so that nothing is offered again behind the withdrawal's back.
         await end_tasks(self._tasks[:2])
+        await self._sync_requests.stop()
         await self.offering.withdraw()
         await self.dispatcher.drain(self._drain_timeout)
         await end_tasks(self._tasks)

@@ -1,7 +1,7 @@
-"""What others ask a worker: does anybody serve this model now?"""
+"""What others ask a worker: does anybody serve this model now, and what has your engine now?"""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 import nats.errors
@@ -9,7 +9,8 @@ from faststream.nats import NatsBroker
 from faststream.nats.subscriber.usecases import CoreSubscriber
 
 from shared.contracts import streams, subjects
-from shared.contracts.workers import WorkerProbe
+from shared.contracts.workers import EngineRelisted, WorkerProbe
+from shared.errors import ServerShutdown
 
 
 class WorkerProbes:
@@ -46,6 +47,33 @@ class WorkerProbes:
 
         subscriber(probe)
         return subscriber
+
+
+class SyncRequests:
+    """Answers each request to list the engine anew, with all other workers: no queue group."""
+
+    def __init__(
+        self, broker: NatsBroker, worker_id: str, relist: Callable[[], Awaitable[EngineRelisted]]
+    ) -> None:
+        self._worker_id = worker_id
+        self._relist = relist
+        # Several at once: those who ask during a check share the next one.
+        self._subscriber = broker.subscriber(subjects.SYNC, persistent=False, max_workers=8)
+        self._subscriber(self._answer)
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        await self._subscriber.start()
+
+    async def stop(self) -> None:
+        """Answer no more; what was asked is answered."""
+        await _stop(self._subscriber)
+
+    async def _answer(self) -> EngineRelisted:
+        try:
+            return await self._relist()
+        except ServerShutdown as error:
+            return EngineRelisted(worker_id=self._worker_id, error=error.message)
 
 
 async def _stop(subscriber: CoreSubscriber) -> None:

@@ -6,18 +6,24 @@ once instead of waiting for it.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 import structlog
 
 from services.inference_worker.lanes import Source
+from services.inference_worker.offering_ports import (
+    Directory,
+    EngineModels,
+    EngineView,
+    Intervals,
+    Preflight,
+    Worker,
+)
 from shared.contracts.subjects import LANES
-from shared.contracts.workers import EngineState, ModelCard, WorkerAnnouncement
-from shared.errors import BrokerUnavailable, EngineError
+from shared.contracts.workers import EngineRelisted, EngineState, ModelCard, WorkerAnnouncement
+from shared.errors import BrokerUnavailable, EngineError, ServerShutdown
 
 _LOST_AFTER: Final = 2
 _AGAIN: Final = 1.0
@@ -25,77 +31,6 @@ _NAMED_FOR: Final = 3600.0
 _SHORTEST_ACK_WAIT: Final = 1.0
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class EngineView(NamedTuple):
-    """An engine and its models, as it answered just now."""
-
-    state: EngineState
-    models: Sequence[ModelCard]
-
-
-class EngineModels(Protocol):
-    """What an engine has."""
-
-    async def look(self) -> EngineView:
-        """Ask it.
-
-        Raises:
-            EngineError: it did not answer, or not sensibly.
-        """
-        ...
-
-
-class Directory(Protocol):
-    """Where gateways read who serves what, and where queues for models are made.
-
-    Raises (every call):
-        BrokerUnavailable: the broker, or who provisions, did not answer.
-    """
-
-    async def provision(self, model: str) -> float:
-        """Have the queues of ``model`` made; gives their ack wait in seconds."""
-        ...
-
-    async def announce(self, announcement: WorkerAnnouncement) -> None:
-        """Say what this worker offers; forgotten 12 s later."""
-        ...
-
-    async def remember(self, model: str) -> None:
-        """Note that a model of this name exists; forgotten a day later."""
-        ...
-
-    async def withdraw(self, worker_id: str) -> None:
-        """This worker offers nothing any more."""
-        ...
-
-
-class Preflight(Protocol):
-    """Answers gateways that ask who serves a model."""
-
-    async def serve(self, models: Collection[str]) -> None:
-        """From now on answer for these models and no others."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Who offers."""
-
-    id: str
-    engine_url: str
-    slots: int
-    free: Callable[[], int]
-    take_from: Callable[[Sequence[Source]], None]
-    """Told the queues to take requests from, each time they change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """How often to look and to tell."""
-
-    check: timedelta = timedelta(seconds=10)
-    announce: timedelta = timedelta(seconds=4)
 
 
 class Offering:
@@ -121,6 +56,9 @@ class Offering:
         self._doubtful: set[str] = set()
         self._remembered: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._asked: list[asyncio.Future[EngineRelisted]] = []
+        self._ended = False
 
     @property
     def models(self) -> list[ModelCard]:
@@ -181,22 +119,63 @@ class Offering:
         await self._preflight.serve(())
         self._worker.take_from(())
 
+    async def relist(self) -> EngineRelisted:
+        """Have the engine looked at by a check that begins from now on, and the list announced.
+
+        Those who ask while one is under way share the next.
+
+        Raises:
+            ServerShutdown: no check comes any more.
+        """
+        if self._ended:
+            raise _stopping()
+        asked: asyncio.Future[EngineRelisted] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._hurry.set()
+        self._wake.set()
+        return await asked
+
     async def keep_checking(self) -> None:
         """Look until cancelled; ``check()`` has been called once before."""
-        while True:
-            # What woke it may come in a burst.
-            await asyncio.sleep(_AGAIN)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._check_every if self.settled else _AGAIN):
-                    await self._wake.wait()
-            self._wake.clear()
-            await self.check()
+        try:
+            while True:
+                await self._pause()
+                self._wake.clear()
+                self._hurry.clear()
+                asked = list(self._asked)
+                await self.check()
+                if asked:
+                    # Also an unchanged one: the last time it may not have arrived.
+                    await self.announce()
+                    self._tell(asked)
+        finally:
+            self._ended = True
+            for each in self._asked:
+                if not each.done():
+                    each.set_exception(_stopping())
 
     async def keep_announcing(self) -> None:
         """Announce until cancelled."""
         while True:
             await self.announce()
             await asyncio.sleep(self._announce_every)
+
+    async def _pause(self) -> None:
+        # What wakes it may come in a burst; who asks outright does not wait.
+        await _within(_AGAIN, self._hurry)
+        if not self._hurry.is_set():
+            await _within(self._check_every if self.settled else _AGAIN, self._wake)
+
+    def _tell(self, asked: Sequence[asyncio.Future[EngineRelisted]]) -> None:
+        missing = [card.name for card in self._view.models if card.name not in self._ack_waits]
+        error = self._view.state.error
+        if error is None and missing:
+            error = f"there is no queue for {', '.join(missing)}"
+        relisted = EngineRelisted(worker_id=self._worker.id, models=self.models, error=error)
+        for each in asked:
+            self._asked.remove(each)
+            if not each.done():
+                each.set_result(relisted)
 
     async def _look(self) -> EngineView:
         try:
@@ -241,3 +220,13 @@ class Offering:
         if now - self._remembered.get(model, -_NAMED_FOR) >= _NAMED_FOR:
             await self._directory.remember(model)
             self._remembered[model] = now
+
+
+def _stopping() -> ServerShutdown:
+    return ServerShutdown("the worker is stopping")
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

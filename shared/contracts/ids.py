@@ -33,6 +33,16 @@ def new_session_id() -> SessionId:
     return SessionId(str(uuid_utils.uuid7()))
 
 
+def new_preset_id() -> str:
+    """A fresh preset id."""
+    return str(uuid_utils.uuid7())
+
+
+def parse_preset_id(text: str) -> str | None:
+    """As ``parse_session_id``."""
+    return parse_session_id(text)
+
+
 def parse_session_id(text: str) -> SessionId | None:
     """The canonical form of a UUID in any spelling; ``None`` if it is not one."""
     try:

@@ -5,8 +5,8 @@ from typing import Final
 
 from pydantic import Field
 
-from shared.contracts.history import Reply, SessionReply, SessionSettings
-from shared.contracts.ids import SessionId, UserId
+from shared.contracts.history import Reply, SessionSettings
+from shared.contracts.ids import UserId
 from shared.contracts.questions import Question
 from shared.contracts.wire import WireModel
 
@@ -28,7 +28,7 @@ class Preset(SessionSettings):
 
 
 class ListPresets(WireModel):
-    """A page of a user's own presets and all public ones, by name."""
+    """A page of a user's own presets and all public ones, by name in small letters, then by id."""
 
     user_id: UserId
     limit: int = Field(default=50, ge=1, le=200)
@@ -80,13 +80,11 @@ class UpdatePreset(WireModel):
     """Only if the preset still has this one."""
 
 
-class CreateFromPreset(WireModel):
-    """A new session with a copy of the preset's settings."""
+class DeletePreset(PresetQuery):
+    """Remove a preset of this user's own; sessions made from it keep their settings."""
 
-    user_id: UserId
-    preset_id: str
-    session_id: SessionId
-    title: str | None = None
+    version: int | None = None
+    """Only if the preset still has this one."""
 
 
 class ModelSettings(WireModel):
@@ -148,8 +146,7 @@ LIST_PRESETS: Final = Question("list_presets", ListPresets, PresetPage)
 GET_PRESET: Final = Question("get_preset", PresetQuery, PresetReply)
 CREATE_PRESET: Final = Question("create_preset", CreatePreset, PresetReply)
 UPDATE_PRESET: Final = Question("update_preset", UpdatePreset, PresetReply)
-DELETE_PRESET: Final = Question("delete_preset", PresetQuery, PresetReply)
-SESSION_FROM_PRESET: Final = Question("session_from_preset", CreateFromPreset, SessionReply)
+DELETE_PRESET: Final = Question("delete_preset", DeletePreset, PresetReply)
 MODEL_SETTINGS: Final = Question("model_settings", ModelSettingsQuery, AllModelSettings)
 SET_MODEL_SETTINGS: Final = Question("set_model_settings", SetModelSettings, AllModelSettings)
 GET_PREFERENCES: Final = Question("get_preferences", PreferencesQuery, PreferencesReply)

@@ -55,6 +55,19 @@ class WorkerProbe(WireModel):
     free: int
 
 
+class EngineRelisted(WireModel):
+    """Reply on ``chat.sync``, one of each worker, once its new list is announced.
+
+    The request is empty.
+    """
+
+    worker_id: str
+    models: list[ModelCard] = Field(default_factory=list)
+    """What it offers now; in spite of an ``error`` what it goes on offering."""
+    error: str | None = None
+    """Why the engine could not be asked, or why a model of it is not offered."""
+
+
 class ControlRequest(WireModel):
     """Request on ``chat.control.<completion_id>`` to whoever runs it."""
 

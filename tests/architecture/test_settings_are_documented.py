@@ -72,6 +72,8 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, timedelta):
         return f"`{_duration(value)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if value is None or value is PydanticUndefined or value == ():
         return ""
     return f"`{value.value if isinstance(value, Enum) else value}`"
@@ -90,7 +92,7 @@ ALL = settings()
 
 def test_there_are_settings_of_every_part() -> None:
     prefixes = {setting.name.split("_")[0] for setting in ALL}
-    assert {"PARLEY", "NATS", "CHAT", "WORKER", "API", "HISTORY", "PROVISION"} <= prefixes
+    assert {"PARLEY", "NATS", "CHAT", "WORKER", "API", "HISTORY", "PROVISION", "LLM"} <= prefixes
     assert issubclass(BaseSettings, BaseModel)
 
 

@@ -24,7 +24,7 @@ from deploy.local.demo_engine.faults import FaultBook
 from deploy.local.demo_engine.generation import Generation, Pace, Sampling
 from deploy.local.demo_engine.http_server import Exchange
 from deploy.local.demo_engine.journal import Entry, Journal
-from deploy.local.demo_engine.models import Model, find_model
+from deploy.local.demo_engine.models import Model, Shelf
 from deploy.local.demo_engine.prompt import evaluated_tokens
 from deploy.local.demo_engine.question import Question, question_of
 from deploy.local.demo_engine.replies import StreamedReply, WholeReply
@@ -59,6 +59,7 @@ class EngineState:
     residency: Residency = field(default_factory=Residency)
     journal: Journal = field(default_factory=Journal)
     faults: FaultBook = field(default_factory=FaultBook)
+    shelf: Shelf = field(default_factory=Shelf)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while tokens may pass."""
 
@@ -104,7 +105,7 @@ async def chat(exchange: Exchange, state: EngineState) -> None:
 async def _answer(
     request: ChatRequest, entry: Entry, exchange: Exchange, state: EngineState
 ) -> None:
-    model = _model_for(request)
+    model = _model_for(request, state.shelf)
     keep_alive = keep_alive_seconds(request.keep_alive)
     options = read_sampling_options(request.options)
     if not request.messages:
@@ -134,11 +135,11 @@ async def _answer(
         state.residency.unload(model)
 
 
-def _model_for(request: ChatRequest) -> Model:
+def _model_for(request: ChatRequest, shelf: Shelf) -> Model:
     """The model, if it exists and can do what is asked of it."""
     if not request.model:
         raise Refused(400, "model is required")
-    model = find_model(request.model)
+    model = shelf.find(request.model)
     if model is None:
         raise Refused(404, f"model '{request.model}' not found")
     if request.think and not model.thinks:

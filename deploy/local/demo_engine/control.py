@@ -7,6 +7,8 @@
   and which prompts have met their faults.
 - ``POST /demo/gate`` ``{"closed": true}``: no generation goes beyond its next token until
   ``{"closed": false}``.
+- ``POST /demo/models`` ``{"absent": ["demo-json"], "renewed": ["demo"]}``: from now on the first
+  are not there, as after ``ollama rm``, and the others have new weights; ``{}`` undoes it.
 """
 
 from typing import Any
@@ -16,7 +18,7 @@ from deploy.local.demo_engine.chat_request import read_json
 from deploy.local.demo_engine.errors import Refused
 from deploy.local.demo_engine.faults import InvalidFault, parse_fault
 from deploy.local.demo_engine.http_server import Exchange
-from deploy.local.demo_engine.models import find_model
+from deploy.local.demo_engine.models import Model, find_model
 
 
 async def get_log(exchange: Exchange, state: EngineState) -> None:
@@ -68,6 +70,26 @@ async def post_gate(exchange: Exchange, state: EngineState) -> None:
     else:
         state.gate.set()
     exchange.reply_json(_state(state))
+
+
+async def post_models(exchange: Exchange, state: EngineState) -> None:
+    """Change which models there are."""
+    body = read_json(exchange.request.body)
+    state.shelf.arrange(absent=_models(body, "absent"), renewed=_models(body, "renewed"))
+    exchange.reply_json({"models": [model.full_name for model in state.shelf.models()]})
+
+
+def _models(body: dict[str, Any], field: str) -> list[Model]:
+    names = body.get(field, [])
+    if not isinstance(names, list):
+        raise Refused(400, f"{field} must be a list of names")
+    models = []
+    for name in names:
+        model = find_model(str(name))
+        if model is None:
+            raise Refused(404, f"model '{name}' not found")
+        models.append(model)
+    return models
 
 
 def _state(state: EngineState) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The catalogue: which models the engine has, and what Ollama's API says of each."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Continuation = Literal["exact", "never", "diverging"]
 
 _MODIFIED_AT = "2026-11-01T12:00:00.000000000Z"
+_RENEWED_AT = "2026-11-02T12:00:00.000000000Z"
 _TEMPLATE = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}\n{{ end }}"
 
 
@@ -22,6 +24,8 @@ class Model:
     parameter_count: int = 1_234_567_890
     first_token_ms: float | None = None
     continuation: Continuation = "exact"
+    renewed: bool = False
+    """Whether it stands for another version of its weights than at the start."""
 
     @property
     def full_name(self) -> str:
@@ -31,7 +35,12 @@ class Model:
     @property
     def digest(self) -> str:
         """What stands for the digest of the model's manifest: 64 hexadecimal digits."""
-        return hashlib.sha256(self.full_name.encode()).hexdigest()
+        return hashlib.sha256(f"{self.full_name}{'!' * self.renewed}".encode()).hexdigest()
+
+    @property
+    def modified_at(self) -> str:
+        """When it was pulled."""
+        return _RENEWED_AT if self.renewed else _MODIFIED_AT
 
     @property
     def size(self) -> int:
@@ -73,7 +82,7 @@ class Model:
         return {
             "name": self.full_name,
             "model": self.full_name,
-            "modified_at": _MODIFIED_AT,
+            "modified_at": self.modified_at,
             "size": self.size,
             "digest": self.digest,
             "details": self.details()
@@ -101,7 +110,7 @@ class Model:
                 "tokenizer.ggml.model": "demo",
             },
             "capabilities": list(self.capabilities),
-            "modified_at": _MODIFIED_AT,
+            "modified_at": self.modified_at,
         }
 
 
@@ -126,3 +135,29 @@ def find_model(name: str) -> Model | None:
     """The model of that name; a name without a tag means ``:latest``."""
     tagged = name if ":" in name else f"{name}:latest"
     return _BY_NAME.get(tagged.lower())
+
+
+class Shelf:
+    """The models that are there now: the catalogue without what was removed."""
+
+    def __init__(self) -> None:
+        self._absent: frozenset[str] = frozenset()
+        self._renewed: frozenset[str] = frozenset()
+
+    def arrange(self, *, absent: Collection[Model], renewed: Collection[Model]) -> None:
+        """From now on these are not there, or new; all others are as at the start."""
+        self._absent = frozenset(model.name for model in absent)
+        self._renewed = frozenset(model.name for model in renewed)
+
+    def models(self) -> list[Model]:
+        """All of them."""
+        return [
+            replace(model, renewed=model.name in self._renewed)
+            for model in CATALOGUE
+            if model.name not in self._absent
+        ]
+
+    def find(self, name: str) -> Model | None:
+        """As ``find_model``, among those that are there."""
+        model = find_model(name)
+        return next((it for it in self.models() if model and it.name == model.name), None)

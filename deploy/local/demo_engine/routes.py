@@ -8,7 +8,6 @@ from deploy.local.demo_engine.chat import Defaults, EngineState, chat
 from deploy.local.demo_engine.chat_request import read_json
 from deploy.local.demo_engine.errors import Refused
 from deploy.local.demo_engine.http_server import TEXT, Exchange, Handler
-from deploy.local.demo_engine.models import CATALOGUE, find_model
 from deploy.local.demo_engine.slots import Slots
 
 VERSION = "0.99.0-demo"
@@ -26,18 +25,18 @@ async def version(exchange: Exchange, _: EngineState) -> None:
     exchange.reply_json({"version": VERSION})
 
 
-async def tags(exchange: Exchange, _: EngineState) -> None:
+async def tags(exchange: Exchange, state: EngineState) -> None:
     """``GET /api/tags``: the models there are."""
-    exchange.reply_json({"models": [model.tag() for model in CATALOGUE]})
+    exchange.reply_json({"models": [model.tag() for model in state.shelf.models()]})
 
 
-async def show(exchange: Exchange, _: EngineState) -> None:
+async def show(exchange: Exchange, state: EngineState) -> None:
     """``POST /api/show``: what there is to know about one model."""
     body = read_json(exchange.request.body)
     name = body.get("model") or body.get("name")
     if not isinstance(name, str):
         raise Refused(400, "model is required")
-    model = find_model(name)
+    model = state.shelf.find(name)
     if model is None:
         raise Refused(404, f"model '{name}' not found")
     exchange.reply_json(model.show())
@@ -61,6 +60,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/demo/faults"): control.post_faults,
     ("DELETE", "/demo/faults"): control.delete_faults,
     ("POST", "/demo/gate"): control.post_gate,
+    ("POST", "/demo/models"): control.post_models,
 }
 
 

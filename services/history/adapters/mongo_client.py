@@ -21,6 +21,9 @@ MESSAGES: Final = "messages"
 USAGE: Final = "usage"
 COMPLETIONS: Final = "completions"
 TERMS: Final = "search_terms"
+PRESETS: Final = "presets"
+MODEL_SETTINGS: Final = "model_settings"
+PREFERENCES: Final = "preferences"
 
 # Codes that speak of the document, not of the server's state: BadValue, FailedToParse,
 # TypeMismatch, DollarPrefixedFieldName, BSONObjectTooLarge and its kin.
@@ -56,6 +59,14 @@ _INDEXES: Final[Mapping[str, tuple[tuple[tuple[str, int], ...], ...]]] = {
         (("state", 1),),
         # Retention: what ended long ago.
         (("ended_at", 1),),
+    ),
+    PRESETS: (
+        # The two halves of a list: a user's own, and those of all. As for sessions, the embedded
+        # server uses only the first of each pair.
+        (("user_id", 1),),
+        (("user_id", 1), ("order", 1)),
+        (("public", 1),),
+        (("public", 1), ("order", 1)),
     ),
 }
 

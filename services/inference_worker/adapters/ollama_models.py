@@ -10,7 +10,7 @@ import structlog
 
 from services.inference_worker.adapters.ollama_client import OllamaClient
 from services.inference_worker.adapters.ollama_errors import translated
-from services.inference_worker.offering import EngineView
+from services.inference_worker.offering_ports import EngineView
 from shared.contracts.subjects import full_model_name
 from shared.contracts.workers import EngineState, ModelCard
 from shared.errors import EngineError

@@ -9,8 +9,9 @@ import pytest
 import shared.contracts.history  # noqa: F401 - its models are checked too
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
+from shared.contracts.presets import Preset
 from shared.contracts.wire import WireModel
-from shared.contracts.workers import WorkerAnnouncement
+from shared.contracts.workers import EngineRelisted, WorkerAnnouncement
 
 GOLDEN = Path(__file__).parent / "golden"
 MODELS: dict[str, type[WireModel]] = {
@@ -18,6 +19,8 @@ MODELS: dict[str, type[WireModel]] = {
     "accepted": CompletionAccepted,
     "completed": CompletionCompleted,
     "worker": WorkerAnnouncement,
+    "relisted": EngineRelisted,
+    "preset": Preset,
 }
 
 

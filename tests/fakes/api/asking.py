@@ -1,20 +1,42 @@
-"""``Asking`` in memory: a test says what each question is answered with."""
+"""``Asking`` in memory: the real use cases of presets and settings, and answers that a test gives."""
 
 from collections.abc import Callable
 from typing import Any, cast
 
-from shared.contracts.history import Reply
+from services.history.handlers import Operation
+from services.history.preferences import KeptSettings
+from services.history.preset_operations import preset_operations
+from services.history.presets import Presets
+from shared.clock import utc_now
+from shared.contracts.history import CreateSession, Reply, SessionReply
 from shared.contracts.questions import Q, Question, R
+from shared.contracts.session_questions import CREATE_SESSION
 from shared.contracts.wire import WireModel
-from shared.errors import HistoryUnavailable
+from shared.errors import HistoryUnavailable, error_from
+from tests.fakes.api.history import FakeHistory
+from tests.fakes.history.memory_presets import MemoryPresetStore, MemorySettingsStore
+
+_MAX_PAYLOAD = 2**20
 
 
 class FakeAsking:
-    """Questions without an answer are those of a history service that is away."""
+    """Sessions are made in ``history``, and all is as away as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: FakeHistory) -> None:
+        self.presets = MemoryPresetStore()
+        self.settings = MemorySettingsStore()
         self.asked: list[WireModel] = []
+        self.names: list[str] = []
+        self.created: list[CreateSession] = []
+        self._history = history
         self._answers: dict[str, Callable[[Any], Reply]] = {}
+        operations = preset_operations(
+            Presets(self.presets, now=utc_now), KeptSettings(self.settings)
+        )
+        self._operations: dict[str, Operation[Any, Any]] = {
+            each.question.name: each
+            for each in (*operations, Operation(CREATE_SESSION, self._create_session))
+        }
 
     def answer(self, question: Question[Q, R], give: Callable[[Q], R]) -> None:
         """From now on."""
@@ -25,7 +47,20 @@ class FakeAsking:
         self._answers.clear()
 
     async def ask(self, question: Question[Q, R], query: Q) -> R:
-        self.asked.append(query)
-        if question.name not in self._answers:
+        if self._history.away:
             raise HistoryUnavailable("history is away")
-        return cast("R", self._answers[question.name](query))
+        self.asked.append(query)
+        self.names.append(question.name)
+        if question.name in self._answers:
+            return cast("R", self._answers[question.name](query))
+        if question.name not in self._operations:
+            raise HistoryUnavailable("history is away")
+        data = await self._operations[question.name].answer(query.to_bytes(), _MAX_PAYLOAD)
+        reply = question.reply.from_bytes(data)
+        if reply.error is not None:
+            raise error_from(reply.error.code, reply.error.message)
+        return reply
+
+    async def _create_session(self, command: CreateSession) -> SessionReply:
+        self.created.append(command)
+        return SessionReply(session=await self._history.create_session(command))

@@ -13,7 +13,7 @@ from services.api.app import create_app
 from services.api.draining import Drain
 from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
-from services.api.settings import ApiSettings, Settings
+from services.api.settings import ApiSettings, LlmSettings, Settings
 from services.api.world import OpenWorld, nats_world
 from shared.settings import DeadlineSettings, NatsSettings
 from tests.support.waiting import eventually
@@ -24,6 +24,8 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
     deadlines = {
         name: api.pop(name) for name in ("waiting_deadline", "generating_deadline") if name in api
     }
+    llm = api.pop("llm", LlmSettings())
+    assert isinstance(llm, LlmSettings)
     defaults: dict[str, object] = {
         "silence": timedelta(milliseconds=500),
         "header_hold": timedelta(seconds=5),
@@ -35,6 +37,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
         api=ApiSettings.model_validate({**defaults, **api}),
         nats=NatsSettings(url=url, request_timeout=timedelta(seconds=1)),
         deadlines=DeadlineSettings.model_validate(deadlines),
+        llm=llm,
     )
 
 

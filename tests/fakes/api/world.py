@@ -40,6 +40,7 @@ from tests.fakes.api.ports import (
     FakeWatchers,
     FakeWorkers,
 )
+from tests.fakes.api.relisting import FakeRelisting
 from tests.fakes.api.worker import announcement, sse_event
 
 
@@ -47,15 +48,16 @@ class FakeWorld:
     """All ports, and what a worker does with a request: ``answer`` or a function of a test's."""
 
     def __init__(self) -> None:
-        self.asking = FakeAsking()
         self.backlog = FakeBacklog()
         self.background = Background()
         self.broker = FakeBroker()
         self.clock = FakeClock()
+        self.catalog = Catalog(self.clock, age=12)
         self.feeds = FakeFeeds()
         self.live = FakeLive()
         self.frames = FakeFrameLog()
         self.history = FakeHistory()
+        self.asking = FakeAsking(self.history)
         self.journal = FakeJournal()
         self.known_models = FakeKnownModels()
         self.mailboxes = FakeMailboxes()
@@ -64,12 +66,12 @@ class FakeWorld:
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.keys = FakeKeys()
+        self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
         self.workers = FakeWorkers()
         self.depths = FakeDepths()
         self.drain = Drain()
-        self.catalog = Catalog(self.clock, age=12)
         self.headers: dict[str, str] = {}
 
     def answer(
@@ -137,6 +139,7 @@ class FakeWorld:
             marks=self.tombstones,
             notes=self.notes,
             queue=self.queue,
+            relisting=self.relisting,
             tombstones=self.tombstones,
             turns=self.turns,
             watchers=self.watchers,

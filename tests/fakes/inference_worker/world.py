@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -115,6 +115,12 @@ class World:
         """Hold the engine before its next token, or let it go on."""
         url = f"http://127.0.0.1:{self._engine_port}/demo/gate"
         (await self._http.post(url, json={"closed": closed})).raise_for_status()
+
+    async def shelve(self, *, absent: Sequence[str] = (), renewed: Sequence[str] = ()) -> None:
+        """Change which models the engine has."""
+        url = f"http://127.0.0.1:{self._engine_port}/demo/models"
+        body = {"absent": list(absent), "renewed": list(renewed)}
+        (await self._http.post(url, json=body)).raise_for_status()
 
     def stop_engine(self) -> None:
         """Stop the demo engine."""

@@ -1,12 +1,17 @@
 """The offer follows what the engine has and what the broker has queues for."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import pytest
+
 from services.inference_worker.lanes import Source
-from services.inference_worker.offering import EngineView, Intervals, Offering, Worker
+from services.inference_worker.offering import Offering
+from services.inference_worker.offering_ports import EngineView, Intervals, Worker
 from shared.contracts.workers import EngineState, ModelCard, WorkerAnnouncement
-from shared.errors import BrokerUnavailable, EngineError
+from shared.errors import BrokerUnavailable, EngineError, ServerShutdown
 
 
 class Around:
@@ -23,6 +28,10 @@ class Around:
         self.withdrawn: list[str] = []
         self.served: set[str] = set()
         self.sources: list[Source] = []
+        self.looks = 0
+        self.looking = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.offering = Offering(
             Worker("w1", "http://engine", 2, lambda: 1, self.take_from),
             self,
@@ -35,7 +44,10 @@ class Around:
         """See ``EngineModels``."""
         if not self.engine_ok:
             raise EngineError("connection refused")
+        self.looks += 1
         cards = [ModelCard(name=name) for name in self.models]
+        self.looking.set()
+        await self.gate.wait()
         return EngineView(EngineState(url="http://engine", ok=True), cards)
 
     async def provision(self, model: str) -> float:
@@ -177,3 +189,95 @@ async def test_an_unchanged_offer_is_not_announced_again_by_a_check() -> None:
     await around.offering.check()
     await around.offering.check()
     assert len(around.announced) == 1
+
+
+@asynccontextmanager
+async def checking(around: Around) -> AsyncGenerator[asyncio.Task[None]]:
+    """Its loop runs."""
+    task = asyncio.create_task(around.offering.keep_checking())
+    await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_asks_gets_a_new_look_at_once_and_the_list_that_was_announced() -> None:
+    around = Around("m:latest")
+    await around.offering.check()
+    async with checking(around), asyncio.timeout(0.5):
+        around.models = ["m:latest", "n:latest"]
+        relisted = await around.offering.relist()
+
+    assert relisted.worker_id == "w1"
+    assert [card.name for card in relisted.models] == around.in_catalog == ["m:latest", "n:latest"]
+    assert relisted.error is None
+    assert around.served == {"m:latest", "n:latest"}
+
+
+async def test_an_unchanged_list_is_announced_again_to_who_asks() -> None:
+    around = Around("m:latest")
+    await around.offering.check()
+    async with checking(around), asyncio.timeout(0.5):
+        await around.offering.relist()
+    assert len(around.announced) == 2
+
+
+async def test_those_who_ask_together_cost_one_look() -> None:
+    around = Around("m:latest")
+    await around.offering.check()
+    looks = around.looks
+    async with checking(around), asyncio.timeout(0.5):
+        replies = await asyncio.gather(*(around.offering.relist() for _ in range(5)))
+    assert around.looks == looks + 1
+    assert all(reply == replies[0] for reply in replies)
+
+
+async def test_who_asks_during_a_look_gets_the_next_one() -> None:
+    around = Around("m:latest")
+    await around.offering.check()
+    around.gate.clear()
+    around.looking.clear()
+    async with checking(around), asyncio.timeout(1):
+        first = asyncio.create_task(around.offering.relist())
+        await around.looking.wait()
+        around.models = ["n:latest"]
+        second = asyncio.create_task(around.offering.relist())
+        await asyncio.sleep(0)
+        around.gate.set()
+
+        assert [card.name for card in (await first).models] == ["m:latest"]
+        assert [card.name for card in (await second).models] == ["n:latest"]
+
+
+async def test_an_engine_that_does_not_answer_and_a_model_without_a_queue_are_told() -> None:
+    around = Around("m:latest")
+    await around.offering.check()
+    async with checking(around), asyncio.timeout(0.5):
+        around.engine_ok = False
+        away = await around.offering.relist()
+        around.engine_ok = True
+        around.nobody_provisions = True
+        around.models = ["m:latest", "n:latest"]
+        no_queue = await around.offering.relist()
+
+    assert (away.error, [card.name for card in away.models]) == (
+        "connection refused",
+        ["m:latest"],
+    )
+    assert no_queue.error == "there is no queue for n:latest"
+    assert [card.name for card in no_queue.models] == ["m:latest"]
+
+
+async def test_who_asks_a_worker_that_stops_is_told_so() -> None:
+    around = Around("m:latest")
+    around.gate.clear()
+    async with checking(around) as loop:
+        asked = asyncio.create_task(around.offering.relist())
+        await around.looking.wait()
+        loop.cancel()
+        with pytest.raises(ServerShutdown):
+            await asked
+    with pytest.raises(ServerShutdown):
+        await around.offering.relist()

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from deploy.local.chat import Question, answer, ask
-from deploy.local.errors import ChatFailed
+from deploy.local.errors import GatewayFailed
 
 QUESTION = Question(prompt="hello", url="http://127.0.0.1:8000")
 
@@ -74,12 +74,12 @@ def test_a_named_model_a_system_prompt_and_a_key_are_sent() -> None:
 def test_an_error_body_is_shown_as_its_sentence() -> None:
     body = {"error": {"message": "The model is busy.", "type": "t", "param": None, "code": "c"}}
 
-    with pytest.raises(ChatFailed, match=r"^The model is busy\.$"):
+    with pytest.raises(GatewayFailed, match=r"^The model is busy\.$"):
         hear(Gateway(lambda: httpx.Response(429, json=body)))
 
 
 def test_an_error_without_a_body_is_shown_by_its_status() -> None:
-    with pytest.raises(ChatFailed, match="answered 502"):
+    with pytest.raises(GatewayFailed, match="answered 502"):
         hear(Gateway(lambda: httpx.Response(502, content=b"<html>")))
 
 
@@ -87,7 +87,7 @@ def test_an_error_within_the_stream_fails_after_the_text_so_far() -> None:
     heard: list[str] = []
     stream = frames(delta("Half"), {"error": {"message": "The worker was lost."}}) + DONE
 
-    with pytest.raises(ChatFailed, match="The worker was lost"):
+    with pytest.raises(GatewayFailed, match="The worker was lost"):
         heard.extend(answer([stream]))
 
     # list.extend takes over what was yielded before the error
@@ -95,7 +95,7 @@ def test_an_error_within_the_stream_fails_after_the_text_so_far() -> None:
 
 
 def test_a_stream_without_its_end_is_a_failure() -> None:
-    with pytest.raises(ChatFailed, match="broke off"):
+    with pytest.raises(GatewayFailed, match="broke off"):
         list(answer([frames(delta("Half"))]))
 
 
@@ -119,10 +119,10 @@ def test_nobody_there_is_a_sentence() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    with pytest.raises(ChatFailed, match="nothing answers at http://127"):
+    with pytest.raises(GatewayFailed, match="nothing answers at http://127"):
         hear(refuse)
 
 
 def test_no_model_is_a_sentence() -> None:
-    with pytest.raises(ChatFailed, match="no worker serves a model"):
+    with pytest.raises(GatewayFailed, match="no worker serves a model"):
         hear(lambda _: httpx.Response(200, json={"data": []}))

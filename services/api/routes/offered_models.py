@@ -1,0 +1,93 @@
+"""``models/`` of the two faces. With ``API_AUTH=local`` its one user may change all of it."""
+
+from typing import Annotated
+
+from fastapi import Query, Request
+
+from services.api.deps import StateDep, UserDep, read_body
+from services.api.offered import Choice, Selection
+from services.api.parsing import parse_body
+from services.api.routes.faces import FacedRouter, json_body
+from services.api.schemas.offered_models import (
+    DefaultModelBody,
+    DefaultModelRequest,
+    FailedWorkerBody,
+    ModelSettingsBody,
+    ModelSettingsRequest,
+    OfferedModelBody,
+    OfferedModelsBody,
+    SyncBody,
+)
+from services.api.translation import to_model_body
+from shared.contracts.presets import ModelSettings
+
+router = FacedRouter("/models")
+
+
+@router.get("", summary="List models with their settings")
+async def list_models(
+    state: StateDep, user: UserDep, hidden: Annotated[bool, Query()] = False
+) -> OfferedModelsBody:
+    """What live workers offer; hidden ones with ``?hidden=true`` only."""
+    selection = await state["models"].selection(user, hidden=hidden)
+    return OfferedModelsBody(
+        models=[_body(choice, selection) for choice in selection.choices],
+        default_model=selection.default,
+        preferred_model=selection.preferred,
+    )
+
+
+@router.post("/sync_models", summary="Have all workers list their engines now")
+async def sync_models(state: StateDep) -> SyncBody:
+    """Answers what that has changed, within 6 s; who asks while one runs gets its result."""
+    synced = await state["syncing"].sync()
+    return SyncBody(
+        added=synced.added,
+        removed=synced.removed,
+        updated=synced.updated,
+        workers=synced.workers,
+        failed=[FailedWorkerBody(worker=it.worker, error=it.error) for it in synced.failed],
+    )
+
+
+@router.put(
+    "/default",
+    summary="Choose the default model of all users",
+    openapi_extra=json_body("DefaultModelRequest"),
+)
+async def put_default(request: Request, state: StateDep, user: UserDep) -> DefaultModelBody:
+    """Null takes the choice back; the answer is what holds then."""
+    wanted = parse_body(await read_body(request, state), DefaultModelRequest)
+    await state["models"].choose_default(wanted.model)
+    selection = await state["models"].selection(user, hidden=True)
+    return DefaultModelBody(default_model=selection.default)
+
+
+@router.put(
+    "/{model_id:path}/settings",
+    summary="Replace the settings of a model",
+    openapi_extra=json_body("ModelSettingsRequest"),
+)
+async def put_settings(model_id: str, request: Request, state: StateDep) -> ModelSettingsBody:
+    """They hold for all users; a name may hold slashes, and stands with or without ``:latest``."""
+    wanted = parse_body(await read_body(request, state), ModelSettingsRequest)
+    fields = wanted.model_dump(include=set(ModelSettingsRequest.model_fields))
+    return _settings(await state["models"].configure(ModelSettings(model=model_id, **fields)))
+
+
+def _body(choice: Choice, selection: Selection) -> OfferedModelBody:
+    model = to_model_body(choice.offer)
+    return OfferedModelBody(
+        id=model.id,
+        display_label=model.displayLabel,
+        context_length=model.contextLength,
+        capabilities=model.capabilities,
+        metadata=model.metadata,
+        settings=_settings(choice.settings),
+        is_default=model.id == selection.default,
+        is_preferred=model.id == selection.preferred,
+    )
+
+
+def _settings(settings: ModelSettings) -> ModelSettingsBody:
+    return ModelSettingsBody(**settings.model_dump(exclude={"model"}))

@@ -1,0 +1,33 @@
+"""``preferences/``: what a user wants where neither request nor session says."""
+
+from fastapi import Request
+
+from services.api.deps import StateDep, UserDep, read_body
+from services.api.parsing import parse_body
+from services.api.routes.faces import FacedRouter, json_body
+from services.api.schemas.presets import PreferencesBody, PreferencesRequest
+from shared.contracts.presets import Preferences
+
+router = FacedRouter("/preferences", errors=(400, 503))
+
+
+@router.get("", summary="Read the user's preferences")
+async def get_preferences(state: StateDep, user: UserDep) -> PreferencesBody:
+    """Null where the user prefers nothing."""
+    return _body(await state["choices"].preferences(user))
+
+
+@router.put(
+    "",
+    summary="Replace the user's preferences",
+    openapi_extra=json_body("PreferencesRequest"),
+)
+async def put_preferences(request: Request, state: StateDep, user: UserDep) -> PreferencesBody:
+    """What the body leaves out has no value afterwards."""
+    wanted = parse_body(await read_body(request, state), PreferencesRequest).settings()
+    preferences = Preferences(**wanted.model_dump())
+    return _body(await state["choices"].set_preferences(user, preferences))
+
+
+def _body(preferences: Preferences) -> PreferencesBody:
+    return PreferencesBody(**preferences.model_dump())

@@ -1,0 +1,86 @@
+"""``presets/`` and ``preferences/``."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from services.api.schemas.chat import Whole
+from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
+from services.api.schemas.session_settings import SettingsBody, SettingsRequest
+from services.api.schemas.sessions import Title
+from shared.contracts.presets import NAME_LENGTH
+
+Description = Annotated[Text, Field(max_length=2000)]
+Version = Annotated[Whole, Field(ge=1, lt=2**63)]
+
+
+def _named(name: str | None) -> str | None:
+    if name is not None and not name.strip():
+        raise ValueError("a name needs at least one character")
+    return name.strip() if name is not None else None
+
+
+class PresetRequest(SettingsRequest):
+    """A whole preset: what is absent has no value."""
+
+    name: Annotated[Text, Field(max_length=NAME_LENGTH)]
+    description: Description = ""
+    public: Flag = False
+    version: Version | None = None
+    """Where it is replaced: only if it still has this one; ``If-Match`` says the same."""
+
+    _has_a_name = field_validator("name")(_named)
+
+
+class PatchPresetRequest(SettingsRequest):
+    """What changes of a preset; null takes a setting's value away."""
+
+    name: Annotated[Text, Field(max_length=NAME_LENGTH)] | None = None
+    description: Description | None = None
+    public: Flag | None = None
+    version: Version | None = None
+    """Only if it still has this one; ``If-Match`` says the same."""
+
+    _has_a_name = field_validator("name")(_named)
+
+    @field_validator("name", "description", "public", mode="before")
+    @classmethod
+    def _has_a_value(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("null is no value of this field")
+        return value
+
+
+class FromPresetRequest(RequestModel):
+    """A session from a preset; without a title its first message gives one."""
+
+    title: Title | None = None
+
+
+class PresetBody(SettingsBody):
+    """A preset; ``mine`` says whether the user who asks may change it."""
+
+    id: str
+    name: str
+    description: str
+    public: bool
+    mine: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class PresetListBody(AnswerModel):
+    """A page of presets; ``nextCursor`` asks for the next one, null on the last."""
+
+    presets: list[PresetBody]
+    next_cursor: str | None
+
+
+class PreferencesRequest(SettingsRequest):
+    """All preferences of the user: what is absent has no value."""
+
+
+class PreferencesBody(SettingsBody):
+    """What holds where neither request nor session says."""

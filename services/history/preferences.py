@@ -1,0 +1,53 @@
+"""Settings of models, the default model, and what each user prefers: read and replaced."""
+
+from services.history.preset_ports import SettingsStore
+from services.history.preset_records import ModelSettingsRecord, PreferencesRecord
+from shared.contracts.presets import (
+    AllModelSettings,
+    ModelSettingsQuery,
+    Preferences,
+    PreferencesQuery,
+    PreferencesReply,
+    SetModelSettings,
+    SetPreferences,
+)
+from shared.contracts.subjects import full_model_name
+
+
+class KeptSettings:
+    """Every method raises ``HistoryUnavailable`` when the database is away."""
+
+    def __init__(self, store: SettingsStore) -> None:
+        self._store = store
+
+    async def models(self, _query: ModelSettingsQuery) -> AllModelSettings:
+        """What is said of models, by their full names."""
+        known = await self._store.models()
+        return AllModelSettings(
+            models=[record.to_settings() for record in known.models],
+            default_model=known.default_model,
+        )
+
+    async def set_model(self, command: SetModelSettings) -> AllModelSettings:
+        """Replace what the command names; gives all of it."""
+        if command.settings is not None:
+            fields = command.settings.model_dump(exclude={"model"})
+            name = full_model_name(command.settings.model)
+            await self._store.put_model(ModelSettingsRecord(id=name, **fields))
+        if command.default_model is not None:
+            await self._store.put_default(full_model_name(command.default_model))
+        elif command.clear_default:
+            await self._store.put_default(None)
+        return await self.models(ModelSettingsQuery())
+
+    async def preferences(self, query: PreferencesQuery) -> PreferencesReply:
+        """The user's; empty for one who never set any."""
+        record = await self._store.preferences(query.user_id)
+        fields = record.model_dump(exclude={"id"}) if record is not None else {}
+        return PreferencesReply(preferences=Preferences(**fields))
+
+    async def set_preferences(self, command: SetPreferences) -> PreferencesReply:
+        """Replace the user's."""
+        fields = command.preferences.model_dump()
+        await self._store.put_preferences(PreferencesRecord(id=command.user_id, **fields))
+        return PreferencesReply(preferences=command.preferences)

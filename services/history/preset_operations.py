@@ -1,0 +1,24 @@
+"""Who answers questions about presets, settings of models and preferences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.history.handlers import Operation
+from services.history.preferences import KeptSettings
+from services.history.presets import Presets
+from shared.contracts import presets as asked
+
+
+def preset_operations(presets: Presets, settings: KeptSettings) -> Sequence[Operation[Any, Any]]:
+    """All of ``shared.contracts.presets``."""
+    return (
+        Operation(asked.LIST_PRESETS, presets.page),
+        Operation(asked.GET_PRESET, presets.get),
+        Operation(asked.CREATE_PRESET, presets.create),
+        Operation(asked.UPDATE_PRESET, presets.update),
+        Operation(asked.DELETE_PRESET, presets.delete),
+        Operation(asked.MODEL_SETTINGS, settings.models),
+        Operation(asked.SET_MODEL_SETTINGS, settings.set_model),
+        Operation(asked.GET_PREFERENCES, settings.preferences),
+        Operation(asked.SET_PREFERENCES, settings.set_preferences),
+    )

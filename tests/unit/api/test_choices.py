@@ -1,0 +1,123 @@
+"""What is read a moment ago is not read again, and never longer than that."""
+
+import asyncio
+
+import pytest
+
+from services.api.background import Background
+from services.api.choices import Choices
+from services.api.remembered import Remembered
+from shared.contracts.ids import UserId
+from shared.contracts.presets import ModelSettings, Preferences
+from shared.errors import HistoryUnavailable
+from tests.fakes.api.asking import FakeAsking
+from tests.fakes.api.history import FakeHistory
+from tests.fakes.api.ports import SetClock
+
+ANN, BOB = UserId("ann"), UserId("bob")
+
+
+class _Scene:
+    """Two gateways before one history."""
+
+    def __init__(self) -> None:
+        self.clock = SetClock()
+        self.history = FakeHistory()
+        self.asking = FakeAsking(self.history)
+        self.here = Choices(self.asking, Background(), self.clock)
+        self.there = Choices(self.asking, Background(), self.clock)
+
+
+async def test_turns_within_three_seconds_cost_one_question_of_each_kind() -> None:
+    scene = _Scene()
+    for _ in range(5):
+        await scene.here.preferences(ANN)
+        await scene.here.models()
+    assert sorted(scene.asking.names) == ["get_preferences", "model_settings"]
+
+    await scene.here.preferences(BOB)
+    assert len(scene.asking.names) == 3
+
+
+async def test_a_change_is_seen_here_at_once_and_at_another_gateway_soon() -> None:
+    scene = _Scene()
+    for gateway in (scene.here, scene.there):
+        await gateway.preferences(ANN)
+        await gateway.models()
+
+    await scene.here.set_preferences(ANN, Preferences(model="demo"))
+    await scene.here.set_model(ModelSettings(model="demo", hidden=True))
+    await scene.here.set_default("demo")
+
+    assert (await scene.here.preferences(ANN)).model == "demo"
+    assert (await scene.here.models()).default_model == "demo:latest"
+    assert (await scene.there.preferences(ANN)).model is None
+    scene.clock.time += 3
+    assert (await scene.there.preferences(ANN)).model == "demo"
+    assert (await scene.there.models()).models == [ModelSettings(model="demo:latest", hidden=True)]
+
+
+async def test_a_default_can_be_taken_back() -> None:
+    scene = _Scene()
+    await scene.here.set_default("demo")
+    await scene.here.set_default(None)
+    assert (await scene.here.models()).default_model is None
+
+
+async def test_a_failure_is_told_and_not_remembered() -> None:
+    scene = _Scene()
+    scene.history.away = True
+    with pytest.raises(HistoryUnavailable):
+        await scene.here.preferences(ANN)
+
+    scene.history.away = False
+    assert await scene.here.preferences(ANN) == Preferences()
+
+
+class _Slow:
+    """A reading that ends when a test lets it."""
+
+    def __init__(self) -> None:
+        self.background = Background()
+        self.reads = 0
+        self.go = asyncio.Event()
+        self.remembered = Remembered(self._load, self.background, SetClock(), seconds=3, most=2)
+
+    async def _load(self, key: str) -> str:
+        self.reads += 1
+        await self.go.wait()
+        return f"{key} {self.reads}"
+
+
+async def test_who_leaves_takes_nothing_from_the_others() -> None:
+    slow = _Slow()
+    first, second = (asyncio.create_task(slow.remembered.get("a")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    slow.go.set()
+
+    assert await second == "a 1"
+    assert first.cancelled() or not first.done()
+    assert slow.reads == 1
+
+
+async def test_a_change_during_a_reading_stands() -> None:
+    slow = _Slow()
+    reading = asyncio.create_task(slow.remembered.get("a"))
+    await asyncio.sleep(0)
+    slow.remembered.put("a", "new")
+    slow.go.set()
+
+    await reading
+    assert await slow.remembered.get("a") == "new"
+
+
+async def test_only_so_many_are_kept_and_the_oldest_goes() -> None:
+    slow = _Slow()
+    slow.go.set()
+    for key in ("a", "b", "c"):
+        await slow.remembered.get(key)
+    await slow.remembered.get("c")
+    assert slow.reads == 3
+    await slow.remembered.get("a")
+    assert slow.reads == 4
