@@ -16,6 +16,7 @@ from shared.contracts.questions import Question
 from shared.contracts.workers import (
     ControlReply,
     ControlRequest,
+    EngineRelisted,
     Provisioned,
     ProvisionModel,
     Watched,
@@ -118,6 +119,14 @@ def _surroundings() -> Iterator[Channel]:
         sends(GATEWAY, PROBE),
         receives(WORKER, PROBE),
         reply=WorkerProbe,
+    )
+    yield _channel(
+        "sync",
+        subjects.SYNC,
+        "List your engine's models anew, now: to all workers, each of which answers once.",
+        sends(GATEWAY, PROBE),
+        receives(WORKER, PROBE),
+        reply=EngineRelisted,
     )
     yield _channel(
         "live",

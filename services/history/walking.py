@@ -90,4 +90,4 @@ class Walking:
             window.add(await self._store.nodes(user_id, session_id, low, high))
             found = window.bottleneck(low, high)
             step *= 2
-        return found if found is not None and high < end.depth else end
+        return found if found is not None else end

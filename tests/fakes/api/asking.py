@@ -1,4 +1,4 @@
-"""``Asking`` in memory: the real use cases of presets and settings, and answers that a test gives."""
+"""``Asking`` in memory: real use cases of presets and settings, and answers that a test gives."""
 
 from collections.abc import Callable
 from typing import Any, cast

@@ -302,6 +302,21 @@ async def test_depths_come_from_parents_and_parts_are_kept() -> None:
     assert await _found(scene, "see") == {NEW}
 
 
+async def test_a_clock_that_went_back_does_not_turn_a_branch_around() -> None:
+    scene = Scene()
+    messages = [
+        _exported("a", None, minute=30),
+        _exported("b", "a", "assistant", minute=1),
+        _exported("c", "b", minute=2),
+        _exported("d", None, minute=20),
+    ]
+
+    await scene.copying.import_session(_import(*messages))
+
+    branch = [message.content for message in (await _read(scene)).messages]
+    assert branch == ["Text a", "Text b", "Text c"]
+
+
 async def test_importing_again_is_importing_once_and_nothing_is_a_session_too() -> None:
     scene = Scene()
 
