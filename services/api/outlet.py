@@ -38,7 +38,8 @@ class Outlet:
         self._bytes = 0
         self._news = asyncio.Event()
         self._sent: dict[CompletionId, tuple[int, float]] = {}
-        self._resumed: set[CompletionId] = set()
+        self._after: dict[CompletionId, int] = {}
+        self._held: set[CompletionId] = set()
 
     def send(self, message: ServerMessage) -> None:
         """Put a message behind what waits; a socket that takes too little is to be closed."""
@@ -58,19 +59,24 @@ class Outlet:
             self._waiting.clear()
         self._news.set()
 
-    def pass_over(self, completion_id: CompletionId, spoken: Spoken) -> None:
-        """What was said until now is not to be sent."""
-        self._sent[completion_id] = (spoken.length, self._clock())
+    def hold(self, completion_id: CompletionId) -> None:
+        """Nothing of this answer is to be sent before ``resume``."""
+        self._held.add(completion_id)
 
-    def resume(self, completion_id: CompletionId, spoken: Spoken, after: int) -> None:
+    def resume(self, completion_id: CompletionId, after: int) -> None:
         """Go on after the event ``after``, whatever was sent before."""
-        self._sent[completion_id] = (spoken.end_of(after), self._clock())
-        self._resumed.add(completion_id)
+        self._held.discard(completion_id)
+        self._after[completion_id] = after
 
     def progress(self, completion_id: CompletionId, spoken: Spoken, *, flush: bool = False) -> None:
         """Send what is new of an answer, if it is enough or has waited for long enough."""
-        now = self._clock()
+        now, resumed = self._clock(), completion_id in self._after
+        if completion_id in self._held or (resumed and spoken.index < self._after[completion_id]):
+            # Its client has that already: it is only just being read here.
+            return
         length, since = self._sent.get(completion_id, (0, -_LAG))
+        if resumed:
+            length, since = spoken.end_of(self._after[completion_id]), -_LAG
         fresh = spoken.length - length
         if fresh <= 0:
             return
@@ -84,10 +90,10 @@ class Outlet:
                 full_content=text if self._full else None,
                 completion_id=completion_id,
                 index=spoken.index,
-                resumed=True if completion_id in self._resumed else None,
+                resumed=True if resumed else None,
             )
         )
-        self._resumed.discard(completion_id)
+        self._after.pop(completion_id, None)
         self._sent[completion_id] = (spoken.length, now)
         while len(self._sent) > _REMEMBERED:
             del self._sent[next(iter(self._sent))]

@@ -105,12 +105,10 @@ class Room:
         """Show a newcomer what is under way; without ``join`` only what comes from now on."""
         self.outlets.add(outlet)
         turn = self._turn
-        if turn is None or not turn.shown or turn.over:
-            return
-        outlet.send(AiTyping(completion_id=turn.completion_id))
-        if not join:
-            outlet.pass_over(turn.completion_id, turn.spoken)
-        else:
+        if not join and self._known:
+            outlet.hold(self._known[-1])
+        if turn is not None and turn.shown and not turn.over:
+            outlet.send(AiTyping(completion_id=turn.completion_id))
             outlet.progress(turn.completion_id, turn.spoken, flush=True)
 
     def expect(self, completion_id: CompletionId) -> None:
@@ -132,7 +130,7 @@ class Room:
         turn = self._turn
         if turn is None or turn.over or turn.completion_id != completion_id:
             return False
-        outlet.resume(completion_id, turn.spoken, after)
+        outlet.resume(completion_id, after)
         outlet.progress(completion_id, turn.spoken, flush=True)
         return True
 

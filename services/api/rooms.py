@@ -141,18 +141,13 @@ class Rooms:
         self, room: Room, outlet: Outlet, completion_id: CompletionId, after: int
     ) -> None:
         turn = Turn(completion_id)
-        first = True
+        outlet.resume(completion_id, after)
 
         def begun() -> None:
             return
 
         def progress(*, flush: bool = False) -> None:
-            nonlocal first
-            if first and turn.spoken.index > after:
-                first = False
-                outlet.resume(completion_id, turn.spoken, after)
-            if not first:
-                outlet.progress(completion_id, turn.spoken, flush=flush)
+            outlet.progress(completion_id, turn.spoken, flush=flush)
 
         try:
             if not await self._feeds.belongs(room.user_id, completion_id, room.session_id):

@@ -14,6 +14,8 @@ from shared.contracts.streams import Capacity
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.worker import ScriptedWorker, scripted_worker
+from tests.fakes.history.running import history_settings, running_history
+from tests.support.mongo_server import MongoServer
 from tests.support.nats_server import NatsServer
 
 
@@ -70,3 +72,17 @@ async def other(
 ) -> AsyncGenerator[RunningGateway]:
     async with RunningGateway(gateway_settings) as running:
         yield running
+
+
+@pytest.fixture
+def mongo(tmp_path: Path) -> MongoServer:
+    return MongoServer(tmp_path / "mongo")
+
+
+@pytest.fixture
+async def history(
+    provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
+) -> AsyncGenerator[None]:
+    with mongo:
+        async with running_history(history_settings(nats_server.url, mongo.url), client):
+            yield

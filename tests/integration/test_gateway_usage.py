@@ -3,13 +3,10 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncGenerator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 
 from services.api.deps import LOCAL_USER
 from services.api.settings import Settings
@@ -20,7 +17,7 @@ from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.worker import ScriptedWorker
 from tests.fakes.history.conversation import OTHER, Turn, stateless
-from tests.fakes.history.running import history_settings, publish, running_history
+from tests.fakes.history.running import publish
 from tests.support.mongo_server import MongoServer
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
@@ -29,20 +26,6 @@ pytestmark = pytest.mark.integration
 
 FACES = pytest.mark.parametrize("face", ["/api/chat", "/ai-chat/api"])
 PRICES = '{"demo": {"prompt": 1, "completion": 2}}'
-
-
-@pytest.fixture
-def mongo(tmp_path: Path) -> MongoServer:
-    return MongoServer(tmp_path / "mongo")
-
-
-@pytest.fixture
-async def history(
-    provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
-) -> AsyncGenerator[None]:
-    with mongo:
-        async with running_history(history_settings(nats_server.url, mongo.url), client):
-            yield
 
 
 @pytest.fixture
