@@ -70,6 +70,8 @@ class Outlet:
 
     def progress(self, completion_id: CompletionId, spoken: Spoken, *, flush: bool = False) -> None:
         """Send what is new of an answer, if it is enough or has waited for long enough."""
+        if self.close_code is not None:
+            return
         now, resumed = self._clock(), completion_id in self._after
         if completion_id in self._held or (resumed and spoken.index < self._after[completion_id]):
             # Its client has that already: it is only just being read here.
@@ -83,11 +85,10 @@ class Outlet:
         enough = not self._full or fresh * _SHARE >= length or now - since >= _LAG
         if not (flush or enough):
             return
-        text = spoken.text
         self.send(
             AiMessageChunk(
-                content=text[length:],
-                full_content=text if self._full else None,
+                content=spoken.since(length),
+                full_content=spoken.text if self._full else None,
                 completion_id=completion_id,
                 index=spoken.index,
                 resumed=True if resumed else None,

@@ -36,10 +36,16 @@ class Spoken:
 
     @property
     def text(self) -> str:
-        """All of it."""
-        if len(self._parts) > 1:
-            self._parts = ["".join(self._parts)]
-        return self._parts[0] if self._parts else ""
+        """All of it: to be asked for now and then, not for each piece."""
+        return "".join(self._parts)
+
+    def since(self, length: int) -> str:
+        """What follows the first ``length`` characters: as cheap as it is short."""
+        first = bisect.bisect_right(self._ends, length)
+        if first == len(self._parts):
+            return ""
+        begun = self._ends[first] - len(self._parts[first])
+        return "".join(self._parts[first:])[length - begun :]
 
     def add(self, piece: Piece) -> None:
         """The next event; one that is known already says nothing."""

@@ -1,0 +1,108 @@
+"""What one socket is sent: joined, resumed, bounded."""
+
+import json
+
+import pytest
+
+from services.api.outlet import SLOW, Outlet
+from services.api.schemas.sockets import Pong
+from services.api.spoken import Piece, Spoken, pieces
+from shared.contracts.ids import CompletionId
+
+ONE = CompletionId("chatcmpl-" + "1" * 32)
+
+
+class Scene:
+    def __init__(self, *, full: bool) -> None:
+        self.now = 100.0
+        self.outlet = Outlet("me", full=full, clock=lambda: self.now)
+        self.spoken = Spoken()
+
+    def say(self, *words: str) -> None:
+        for word in words:
+            self.spoken.add(Piece(self.spoken.index + 1, word, ""))
+            self.outlet.progress(ONE, self.spoken)
+
+    async def sent(self) -> list[dict[str, object]]:
+        return [json.loads(text) for text in await self.outlet.take(self.now)]
+
+
+async def test_without_the_full_text_each_piece_goes_at_once() -> None:
+    scene = Scene(full=False)
+    scene.say("a", "b", "c")
+    assert [(m["content"], m["index"]) for m in await scene.sent()] == [
+        ("a", 0),
+        ("b", 1),
+        ("c", 2),
+    ]
+
+
+@pytest.mark.parametrize("words", [100, 1000, 10_000])
+async def test_with_the_full_text_all_chunks_together_stay_in_proportion_to_it(words: int) -> None:
+    scene = Scene(full=True)
+    scene.say(*["word "] * words)
+    scene.outlet.progress(ONE, scene.spoken, flush=True)
+    sent = await scene.sent()
+    assert "".join(str(m["content"]) for m in sent) == scene.spoken.text
+    assert sent[-1]["full_content"] == scene.spoken.text
+    repeated = sum(len(str(m["full_content"])) for m in sent)
+    # 14 to 18 times the text, from 500 characters to 50,000; without joining, half the words times.
+    assert repeated < 20 * scene.spoken.length
+
+
+async def test_what_waits_to_be_joined_does_not_wait_for_long() -> None:
+    scene = Scene(full=True)
+    scene.say("x" * 1000)
+    scene.say("y")
+    scene.now += 2
+    scene.outlet.progress(ONE, scene.spoken)
+    assert len(await scene.sent()) == 1
+    scene.now += 2
+    scene.outlet.progress(ONE, scene.spoken)
+    assert [m["content"] for m in await scene.sent()] == ["y"]
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_who_resumes_gets_what_follows_once_it_is_read(full: bool) -> None:
+    scene = Scene(full=full)
+    scene.outlet.hold(ONE)
+    scene.say("a")
+    scene.outlet.resume(ONE, 1)
+    scene.say("b")
+    assert await scene.sent() == []
+    scene.say("c")
+    (piece,) = await scene.sent()
+    assert (piece["content"], piece["resumed"], piece["index"]) == ("c", True, 2)
+    scene.say("d" * 9)
+    assert "resumed" not in (await scene.sent())[0]
+
+
+async def test_a_socket_that_takes_nothing_is_closed_and_holds_no_memory() -> None:
+    scene = Scene(full=False)
+    for _ in range(10_000):
+        scene.say("x" * 1000)
+    assert scene.outlet.close_code == SLOW
+    assert await scene.sent() == []
+
+
+async def test_the_first_reason_to_close_counts() -> None:
+    scene = Scene(full=False)
+    scene.outlet.send(Pong())
+    scene.outlet.close(4404)
+    scene.outlet.close(1012)
+    assert (scene.outlet.close_code, await scene.sent()) == (4404, [{"type": "pong"}])
+
+
+def test_text_is_read_from_events_with_their_indices() -> None:
+    chunk = b'data: {"choices":[{"delta":{"content":"%s","reasoning_content":"t"}}]}\n\n'
+    data = b"id: %b:3\n%bid: %b:5\n%b: ping\n" % (b"c", chunk % b"a", b"c", chunk % b"b")
+    assert list(pieces(data)) == [Piece(3, "a", "t"), Piece(5, "b", "t")]
+
+
+def test_events_that_come_twice_are_said_once() -> None:
+    spoken = Spoken()
+    for index in (0, 1, 1, 0, 2):
+        spoken.add(Piece(index, str(index), ""))
+    assert (spoken.text, spoken.length) == ("012", 3)
+    assert [spoken.end_of(index) for index in (-1, 0, 1, 9)] == [0, 1, 2, 3]
+    assert [spoken.since(length) for length in range(4)] == ["012", "12", "2", ""]
