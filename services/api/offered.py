@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from services.api.catalog import Catalog, Offer, shown_name
 from services.api.choices import Choices
-from services.api.defaults import default_model, resolve, settings_of
+from services.api.defaults import default_model, settings_of
 from services.api.ports import KnownModels
 from services.api.settings import LlmSettings
-from shared.contracts.history import SessionSettings
 from shared.contracts.ids import UserId
 from shared.contracts.presets import ModelSettings
 from shared.errors import ModelNotFound
@@ -59,16 +58,6 @@ class OfferedModels:
             default=shown_name(default) if default else None,
             preferred=shown_name(preferences.model) if preferences.model else None,
         )
-
-    async def resolved(
-        self, user_id: UserId, request: SessionSettings, session: SessionSettings
-    ) -> SessionSettings:
-        """The settings of a turn; see ``defaults.resolve``. Never for plain ``/v1``."""
-        said, preferences = await asyncio.gather(
-            self._choices.models(), self._choices.preferences(user_id)
-        )
-        offered = [offer.id for offer in self._catalog.models()]
-        return resolve(request, session, preferences, said, self._llm, offered=offered)
 
     async def configure(self, settings: ModelSettings) -> ModelSettings:
         """Replace what is said of one model.

@@ -1,6 +1,7 @@
 """Presets: kept by history, copied into sessions."""
 
 from services.api.session_ports import Asking
+from services.api.sessions import Sessions
 from shared.contracts import presets as asked
 from shared.contracts.history import CreateSession, Session, SessionSettings
 from shared.contracts.ids import UserId, new_preset_id, new_session_id
@@ -14,8 +15,7 @@ from shared.contracts.presets import (
     PresetReply,
     UpdatePreset,
 )
-from shared.contracts.session_questions import CREATE_SESSION
-from shared.errors import PresetNotFound, SessionNotFound
+from shared.errors import PresetNotFound
 
 
 class Presets:
@@ -26,8 +26,9 @@ class Presets:
         HistoryUnavailable: nobody answers, or its database is away.
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, sessions: Sessions) -> None:
         self._asking = asking
+        self._sessions = sessions
 
     async def page(self, user_id: UserId, limit: int, cursor: str | None) -> PresetPage:
         """The user's own presets and all public ones, by name."""
@@ -89,10 +90,7 @@ class Presets:
             title=title,
             preset_id=preset.id,
         )
-        reply = await self._asking.ask(CREATE_SESSION, command)
-        if reply.session is None:
-            raise SessionNotFound("This session does not exist.", param="id")
-        return reply.session
+        return await self._sessions.create(command)
 
 
 def _preset(reply: PresetReply) -> Preset:

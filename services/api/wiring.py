@@ -126,6 +126,7 @@ def build_state(
             background=world.background,
         )
 
+    sessions = Sessions(world.history, leases, cancelling, world.background, announcing)
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     return State(
@@ -143,10 +144,10 @@ def build_state(
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
         health=Health(world.broker, world.history, world.catalog),
-        sessions=Sessions(world.history, leases, cancelling, world.background, announcing),
+        sessions=sessions,
         live=world.live,
         models=offered,
-        presets=Presets(world.asking),
+        presets=Presets(world.asking, sessions),
         syncing=Syncing(world.catalog, world.relisting, world.background, world.clock),
         rooms=Rooms(
             make_room,

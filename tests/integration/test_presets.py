@@ -41,7 +41,10 @@ async def test_a_preset_made_at_one_gateway_is_used_at_another(
     assert session.status_code == 201
     assert (session.json()["title"], session.json()["model"]) == ("Review", "demo")
     stored = await gateway.http.get(f"{CAMEL}/sessions/{session.json()['id']}/")
-    assert stored.json()["title"] == "Review"
+    assert (stored.json()["title"], stored.json()["presetId"]) == ("Review", made["id"])
+    assert {name: stored.json()[name] for name in ("model", "systemPrompt", "topP")} == {
+        name: wanted[name] for name in ("model", "systemPrompt", "topP")
+    }
 
 
 async def test_of_all_who_change_one_version_one_succeeds(

@@ -8,7 +8,7 @@ from services.api.answers import to_session_body
 from services.api.deps import StateDep, UserDep, read_body
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
-from services.api.routes.versions import tag, wanted_version
+from services.api.routes.preconditions import etag, wanted_version
 from services.api.schemas.presets import (
     FromPresetRequest,
     PatchPresetRequest,
@@ -144,7 +144,7 @@ def _parse(preset_id: str) -> str:
 
 
 def _tagged(response: Response, preset: Preset, user: UserId) -> PresetBody:
-    tag(response, preset.version)
+    response.headers["ETag"] = etag(preset.version)
     return _body(preset, user)
 
 

@@ -1,15 +1,18 @@
 """``models/`` of the two faces: what is offered, and what this installation says of it."""
 
-from services.api.schemas.chat import Tokens
-from services.api.schemas.model import AnswerModel, Flag, RequestModel
+from typing import Annotated
+
+from pydantic import Field
+
+from services.api.schemas.chat import Number, Tokens
+from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
 from services.api.schemas.models import ModelMetadata
-from services.api.schemas.session_settings import ModelName, Temperature
 
 
 class ModelSettingsRequest(RequestModel):
     """All that is said of a model: what is absent has no value."""
 
-    temperature: Temperature | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     max_tokens: Tokens | None = None
     tools: Flag | None = None
     """Whether tools may be used with it in sessions; null leaves it to ``LLM_ENABLE_TOOLS``."""
@@ -68,7 +71,7 @@ class SyncBody(AnswerModel):
 class DefaultModelRequest(RequestModel):
     """The model of those who name none; null takes the choice back."""
 
-    model: ModelName | None
+    model: Annotated[Text, Field(min_length=1, max_length=256)] | None
 
 
 class DefaultModelBody(AnswerModel):

@@ -7,8 +7,7 @@ from pydantic import Field, field_validator
 
 from services.api.schemas.chat import Whole
 from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
-from services.api.schemas.session_settings import SettingsBody, SettingsRequest
-from services.api.schemas.sessions import Title
+from services.api.schemas.sessions import SettingsRequest, Title
 from shared.contracts.presets import NAME_LENGTH
 
 Description = Annotated[Text, Field(max_length=2000)]
@@ -19,6 +18,17 @@ def _named(name: str | None) -> str | None:
     if name is not None and not name.strip():
         raise ValueError("a name needs at least one character")
     return name.strip() if name is not None else None
+
+
+class SettingsBody(AnswerModel):
+    """Settings; null where there is no value."""
+
+    model: str | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    system_prompt: str | None
+    tools: list[str] | None
 
 
 class PresetRequest(SettingsRequest):

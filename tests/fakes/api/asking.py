@@ -8,9 +8,8 @@ from services.history.preferences import KeptSettings
 from services.history.preset_operations import preset_operations
 from services.history.presets import Presets
 from shared.clock import utc_now
-from shared.contracts.history import CreateSession, Reply, SessionReply
+from shared.contracts.history import Reply
 from shared.contracts.questions import Q, Question, R
-from shared.contracts.session_questions import CREATE_SESSION
 from shared.contracts.wire import WireModel
 from shared.errors import HistoryUnavailable, error_from
 from tests.fakes.api.history import FakeHistory
@@ -20,22 +19,18 @@ _MAX_PAYLOAD = 2**20
 
 
 class FakeAsking:
-    """Sessions are made in ``history``, and all is as away as it is."""
+    """As away as ``history`` is."""
 
     def __init__(self, history: FakeHistory) -> None:
         self.presets = MemoryPresetStore()
         self.settings = MemorySettingsStore()
         self.asked: list[WireModel] = []
         self.names: list[str] = []
-        self.created: list[CreateSession] = []
         self._history = history
         self._answers: dict[str, Callable[[Any], Reply]] = {}
-        operations = preset_operations(
-            Presets(self.presets, now=utc_now), KeptSettings(self.settings)
-        )
+        kept = preset_operations(Presets(self.presets, now=utc_now), KeptSettings(self.settings))
         self._operations: dict[str, Operation[Any, Any]] = {
-            each.question.name: each
-            for each in (*operations, Operation(CREATE_SESSION, self._create_session))
+            each.question.name: each for each in kept
         }
 
     def answer(self, question: Question[Q, R], give: Callable[[Q], R]) -> None:
@@ -60,7 +55,3 @@ class FakeAsking:
         if reply.error is not None:
             raise error_from(reply.error.code, reply.error.message)
         return reply
-
-    async def _create_session(self, command: CreateSession) -> SessionReply:
-        self.created.append(command)
-        return SessionReply(session=await self._history.create_session(command))

@@ -3,15 +3,16 @@
 import pytest
 
 from services.api.choices import Choices
-from services.api.offered import OfferedModels
 from services.api.settings import LlmSettings
+from services.api.turns import ResolvedDefaults
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
-from shared.contracts.history import SessionSettings
-from shared.contracts.ids import UserId
+from shared.contracts.history import Session, SessionSettings
+from shared.contracts.ids import UserId, new_session_id
 from shared.contracts.presets import ModelSettings, Preferences
 from shared.contracts.workers import EngineState, ModelCard, WorkerAnnouncement
 from tests.fakes.api.gateway import quick_settings
+from tests.fakes.api.history import NOON
 from tests.fakes.api.world import FakeWorld, client_of
 
 CAMEL, SNAKE = "/api/chat", "/ai-chat/api"
@@ -172,7 +173,7 @@ async def test_plain_v1_takes_nothing_of_all_this(world: FakeWorld) -> None:
         ("PUT", "models/default/", {}, 400, "model"),
         ("PUT", "models/default/", {"model": ""}, 400, "model"),
         ("PUT", "models/default/", {"model": 5}, 400, "model"),
-        ("PUT", "models/default/", {"model": "a\nb"}, 400, "model"),
+        ("PUT", "models/default/", {"model": "a\nb"}, 404, "model"),
         ("PUT", "models/default/", {"model": "unknown"}, 404, "model"),
         ("GET", "models/?hidden=perhaps", None, 400, "hidden"),
     ],
@@ -194,13 +195,20 @@ async def test_a_turn_is_resolved_from_all_who_may_say_something(world: FakeWorl
     async with world.open(quick_settings()):
         choices = Choices(world.asking, world.background, world.clock)
         llm = LlmSettings(temperature=0.7, max_tokens=9)
-        models = OfferedModels(world.catalog, world.known_models, choices, llm)
-        await models.choose_default("demo")
-        await models.configure(ModelSettings(model="demo", temperature=0.1))
+        await choices.set_default("demo")
+        await choices.set_model(ModelSettings(model="demo", temperature=0.1))
         await choices.set_preferences(user, Preferences(top_p=0.5))
+        session = Session(
+            id=new_session_id(),
+            title="",
+            created_at=NOON,
+            updated_at=NOON,
+            message_count=0,
+            system_prompt="Brief.",
+        )
 
-        turn = await models.resolved(
-            user, SessionSettings(), SessionSettings(system_prompt="Brief.")
+        turn = await ResolvedDefaults(choices, world.catalog, llm).resolve(
+            user, SessionSettings(), session
         )
 
     assert turn == SessionSettings(
