@@ -1,5 +1,6 @@
 """Sessions: read and change them, minding the turn that may be running."""
 
+from contextlib import suppress
 from typing import Final
 
 from services.api.announcing import Announcing
@@ -25,11 +26,19 @@ from shared.contracts.history import (
     UpdateSession,
 )
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId, new_session_id
-from shared.errors import BrokerUnavailable, PayloadTooLarge, SessionNotFound
+from shared.contracts.questions import Q, Question
+from shared.errors import (
+    BrokerUnavailable,
+    HistoryUnavailable,
+    PayloadTooLarge,
+    SessionNotFound,
+)
 
 _MOST_MESSAGES: Final = 1000
 _MOST_CHARACTERS: Final = 32 * 2**20
 """Of text and images: a session full of pictures would not fit into memory."""
+_TRIES: Final = 5
+"""How often a copy is asked for once more: history gives each some five seconds."""
 _MOST_EXPORTED: Final = 64 * 2**20
 
 
@@ -121,7 +130,7 @@ class Sessions:
             new_session_id=new_session_id(),
         )
         await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
-        return self._created(user_id, whole(await self._history.ask(asked.FORK_SESSION, command)))
+        return self._created(user_id, whole(await self._patiently(asked.FORK_SESSION, command)))
 
     async def tree(
         self, user_id: UserId, session_id: SessionId
@@ -151,7 +160,7 @@ class Sessions:
     async def bring_in(self, command: ImportSession) -> Session:
         """A new session with the messages of an export."""
         return self._created(
-            command.user_id, whole(await self._history.ask(asked.IMPORT_SESSION, command))
+            command.user_id, whole(await self._patiently(asked.IMPORT_SESSION, command))
         )
 
     async def delete(self, user_id: UserId, session_id: SessionId) -> None:
@@ -165,6 +174,13 @@ class Sessions:
         if held is not None and held.state.user_id == user_id and held.state.running is not None:
             stop = self._cancelling.cancel(held.state.running, None)
             self._background.spawn(stop, "cancel-deleted")
+
+    async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
+        # A long copy goes on after the question's time is up; asking again with its id joins it.
+        for _ in range(_TRIES):
+            with suppress(HistoryUnavailable):
+                return await self._history.ask(question, command)
+        return await self._history.ask(question, command)
 
     def _created(self, user_id: UserId, session: Session) -> Session:
         self._announcing.created(user_id, session)

@@ -37,9 +37,9 @@ class SocketClient:
         raw = message if isinstance(message, str | bytes) else json.dumps(message)
         await self._socket.send(raw)
 
-    async def next(self, kind: str | None = None) -> Message:
+    async def next(self, kind: str | None = None, *, within: float = 10) -> Message:
         """The next message, or the next of a type; what comes before it is kept in ``got``."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within):
             while True:
                 message: Message = json.loads(await self._socket.recv())
                 self.got.append(message)

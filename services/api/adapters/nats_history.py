@@ -84,7 +84,7 @@ class NatsHistory:
         except ValidationError as error:
             raise HistoryUnavailable("The history service sent a reply of no shape.") from error
         if answer.error is not None:
-            raise error_from(answer.error.code, answer.error.message)
+            raise error_from(answer.error.code, answer.error.message, answer.error.param)
         return answer
 
 
