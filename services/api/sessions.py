@@ -1,6 +1,6 @@
 """Sessions: read and change them, minding the turn that may be running."""
 
-from contextlib import suppress
+import asyncio
 from typing import Final
 
 from services.api.announcing import Announcing
@@ -39,6 +39,7 @@ _MOST_CHARACTERS: Final = 32 * 2**20
 """Of text and images: a session full of pictures would not fit into memory."""
 _TRIES: Final = 5
 """How often a copy is asked for once more: history gives each some five seconds."""
+_TOO_SOON: Final = 4.0
 _MOST_EXPORTED: Final = 64 * 2**20
 
 
@@ -177,9 +178,14 @@ class Sessions:
 
     async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
         # A long copy goes on after the question's time is up; asking again with its id joins it.
+        clock = asyncio.get_running_loop().time
         for _ in range(_TRIES):
-            with suppress(HistoryUnavailable):
+            began = clock()
+            try:
                 return await self._history.ask(question, command)
+            except HistoryUnavailable:
+                if clock() - began < _TOO_SOON:
+                    raise  # Not for being long: the database is away.
         return await self._history.ask(question, command)
 
     def _created(self, user_id: UserId, session: Session) -> Session:
