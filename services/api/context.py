@@ -68,14 +68,20 @@ def fit(
     first = [Message(role="system", content=system)] if system else []
     first += [_message(stored) for stored in systems]
     rest = [_message(stored) for stored in spoken]
+    if not new:
+        # Another answer to a question that is stored: that is what is asked now.
+        rest, new = _split(rest)
     start = 0
     if tokens is not None:
         scale = _scale(systems, spoken, 0 if not unread else unread - len(systems))
         left = tokens - scale * sum(_estimate(message) for message in [*first, *new])
         start = _start(rest, left, scale)
+    # A conversation that begins with an answer, or with what a tool said, confuses models.
+    while (start or unread) and start < len(rest) and rest[start].role != "user":
+        start += 1
     shown = rest[start:]
     omitted = start + (unread - len(systems) if unread else 0)
-    return Fitted([*first, *shown, *new], omitted, max(len(shown) + len(new) - 1, 0))
+    return Fitted([*first, *shown, *new], omitted, len(shown))
 
 
 def estimate(stored: StoredMessage) -> int:
@@ -87,10 +93,12 @@ def _start(rest: Sequence[Message], left: float, scale: float) -> int:
     start = len(rest)
     while start and (left := left - scale * _estimate(rest[start - 1])) >= 0:
         start -= 1
-    # A conversation that begins with an answer, or with what a tool said, confuses models.
-    while 0 < start < len(rest) and rest[start].role != "user":
-        start += 1
     return start
+
+
+def _split(rest: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    at = next((n for n in range(len(rest) - 1, -1, -1) if rest[n].role == "user"), len(rest) - 1)
+    return list(rest[: max(at, 0)]), list(rest[max(at, 0) :])
 
 
 def _scale(systems: Sequence[StoredMessage], spoken: Sequence[StoredMessage], unread: int) -> float:

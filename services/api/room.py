@@ -3,30 +3,25 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
 from services.api.announcing import Announcing
-from services.api.attaching import Reading
 from services.api.background import Background
 from services.api.live_ports import Live
-from services.api.outlet import NO_SESSION, Outlet
+from services.api.outlet import NO_SESSION, RESTART, Outlet
 from services.api.queue_news import QueueNews
 from services.api.schemas.sockets import (
     AiTyping,
     ParticipantTyping,
     Queued,
     ServerMessage,
-    SocketError,
     UserMessage,
 )
-from services.api.spoken import Spoken
-from services.api.turn_feeds import TurnFeeds
+from services.api.turn_feeds import Turn, TurnFeeds, refusal
 from services.api.turn_lease import TurnLeases
 from services.api.viewer_ports import Listening
-from shared.contracts.history import StoredMessage
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.contracts.live import LiveEvent
 from shared.errors import BrokerUnavailable, ChatError, ServerShutdown
@@ -35,21 +30,8 @@ from shared.tasks import end_tasks
 log = structlog.stdlib.get_logger(__name__)
 
 _KNOWN: Final = 64
-
-
-@dataclass
-class Turn:
-    """One turn as it is shown."""
-
-    completion_id: CompletionId
-    question: StoredMessage | None = None
-    reading: Reading | None = None
-    """Who asked here reads what it asked for; anything else is followed."""
-    spoken: Spoken = field(default_factory=Spoken)
-    news: QueueNews | None = None
-    shown: bool = False
-    """Whether its beginning was shown to those who are here."""
-    over: bool = False
+_TRIES: Final = 20
+_AGAIN: Final = 1.0
 
 
 class Room:
@@ -77,6 +59,8 @@ class Room:
         self._turns: asyncio.Queue[Turn] = asyncio.Queue()
         self._turn: Turn | None = None
         self._known: deque[CompletionId] = deque(maxlen=_KNOWN)
+        self._open_turns: dict[CompletionId, Turn] = {}
+        self._expected: list[CompletionId] = []
         self._listening: Listening | None = None
         self._showing: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -105,8 +89,8 @@ class Room:
         """Show a newcomer what is under way; without ``join`` only what comes from now on."""
         self.outlets.add(outlet)
         turn = self._turn
-        if not join and self._known:
-            outlet.hold(self._known[-1])
+        if not join and self.running is not None:
+            outlet.hold(self.running)
         if turn is not None and turn.shown and not turn.over:
             outlet.send(AiTyping(completion_id=turn.completion_id))
             outlet.progress(turn.completion_id, turn.spoken, flush=True)
@@ -114,21 +98,30 @@ class Room:
     def expect(self, completion_id: CompletionId) -> None:
         """This gateway is about to ask for it: its announcement is nothing new."""
         self._known.append(completion_id)
+        self._expected.append(completion_id)
+
+    def refuse(self, completion_id: CompletionId) -> None:
+        """Nothing came of what was expected."""
+        self._expected.remove(completion_id)
+        if completion_id in self._known:
+            self._known.remove(completion_id)
 
     def show(self, turn: Turn) -> None:
         """Show a turn after those that are under way."""
+        if turn.completion_id in self._expected:
+            self._expected.remove(turn.completion_id)
+        self._open_turns[turn.completion_id] = turn
         self._turns.put_nowait(turn)
 
     @property
     def running(self) -> CompletionId | None:
-        """The completion that is shown now."""
-        turn = self._turn
-        return turn.completion_id if turn is not None and not turn.over else None
+        """The completion that is shown now, or is about to be."""
+        return next(iter(self._open_turns), None) or next(iter(self._expected), None)
 
     def resume(self, outlet: Outlet, completion_id: CompletionId, after: int) -> bool:
         """Say what is under way again to one outlet; false if that is something else."""
-        turn = self._turn
-        if turn is None or turn.over or turn.completion_id != completion_id:
+        turn = self._open_turns.get(completion_id)
+        if turn is None:
             return False
         outlet.resume(completion_id, after)
         outlet.progress(completion_id, turn.spoken, flush=True)
@@ -144,7 +137,7 @@ class Room:
         self._listening = await self._live.listen(
             self.user_id, self.session_id, self._heard, self._missed
         )
-        await self._look()
+        await self._look(first=True)
         self._showing = asyncio.create_task(self._show_all(), name="room-shows")
 
     def _heard(self, event: LiveEvent) -> None:
@@ -164,19 +157,31 @@ class Room:
         self._background.spawn(self._look_again(), "room-looks")
 
     async def _look_again(self) -> None:
-        try:
-            await self._look()
-        except BrokerUnavailable:
-            log.debug("room_not_looked_after", session_id=self.session_id)
+        for _ in range(_TRIES):
+            try:
+                await self._look(first=False)
+            except BrokerUnavailable:
+                await asyncio.sleep(_AGAIN)
+            else:
+                return
+        # Whoever comes back looks anew.
+        for outlet in list(self.outlets):
+            outlet.close(RESTART)
 
-    async def _look(self) -> None:
+    async def _look(self, *, first: bool) -> None:
         held = await self._leases.look(self.session_id)
         state = held.state if held is not None else None
-        if state is not None and state.user_id == self.user_id and state.running is not None:
-            self._follow(state.running)
+        if state is None or state.user_id != self.user_id:
+            return
+        if state.last is not None and first:
+            # It was over before anybody came here.
+            self._known.append(state.last)
+        for missed in (state.last, state.running):
+            if missed is not None:
+                self._follow(missed)
 
     def _follow(self, completion_id: CompletionId) -> None:
-        if completion_id not in self._known:
+        if completion_id not in self._known and completion_id not in self._open_turns:
             self._known.append(completion_id)
             self.show(Turn(completion_id))
 
@@ -189,18 +194,12 @@ class Room:
                 # Its sockets are closed, and go on at another gateway.
                 log.info("turn_left_to_others", completion_id=turn.completion_id)
             except ChatError as error:
-                self.tell(
-                    SocketError(
-                        message=error.message,
-                        code=error.code,
-                        param=error.param,
-                        completion_id=turn.completion_id,
-                    )
-                )
+                self.tell(refusal(error, turn.completion_id))
             except Exception:
                 log.exception("turn_not_shown", completion_id=turn.completion_id)
             finally:
                 turn.over = True
+                self._open_turns.pop(turn.completion_id, None)
 
     async def _show(self, turn: Turn) -> None:
         def begun() -> None:

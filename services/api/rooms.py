@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -15,18 +16,22 @@ from services.api.delivery import Delivery
 from services.api.numbering import Numbering
 from services.api.orders import Order
 from services.api.outlet import Outlet
-from services.api.room import MakeRoom, Room, Turn
-from services.api.schemas.sockets import SocketError
+from services.api.room import MakeRoom, Room
 from services.api.sse import ChunkEncoder
-from services.api.turn_feeds import TurnFeeds
+from services.api.turn_feeds import Turn, TurnFeeds, refusal
 from services.api.turn_messages import question_of
 from services.api.turns import Wanted
 from shared.contracts.history import SessionSettings
 from shared.contracts.ids import CompletionId, SessionId, UserId, new_completion_id
 from shared.contracts.live import LiveEvent
-from shared.errors import ChatError, CompletionNotFound
+from shared.errors import ChatError, CompletionNotFound, QueueFull
+from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
+
+_REPLAY: Final = 3600.0
+_REPLAYS: Final = 4
+"""Answers that one socket may have said again at once."""
 
 Plan = Callable[[Wanted], Awaitable[Order]]
 
@@ -52,6 +57,7 @@ class Rooms:
         self._background = background
         self._rooms: dict[tuple[UserId, SessionId], Room] = {}
         self._guests: Counter[Room] = Counter()
+        self._replays: dict[Outlet, dict[CompletionId, asyncio.Task[None]]] = {}
 
     async def enter(self, user_id: UserId, session_id: SessionId) -> Room:
         """The session's room, when it hears what happens; ``leave`` it in any case.
@@ -75,6 +81,7 @@ class Rooms:
         """A socket has gone."""
         if outlet is not None:
             room.outlets.discard(outlet)
+            await end_tasks(list(self._replays.pop(outlet, {}).values()))
         self._guests[room] -= 1
         if self._guests[room] <= 0:
             del self._guests[room]
@@ -93,10 +100,17 @@ class Rooms:
 
     def resume(self, room: Room, outlet: Outlet, completion_id: CompletionId, after: int) -> None:
         """Say an answer of this session again."""
-        if not room.resume(outlet, completion_id, after):
-            self._background.spawn(
-                self._replay(room, outlet, completion_id, after), "socket-resume"
-            )
+        if room.resume(outlet, completion_id, after):
+            return
+        replays = self._replays.setdefault(outlet, {})
+        if completion_id in replays or len(replays) >= _REPLAYS:
+            outlet.send(refusal(QueueFull("It is being said again already; wait for its end.")))
+            return
+        replaying = self._background.spawn(
+            self._replay(room, outlet, completion_id, after), "socket-resume"
+        )
+        replays[completion_id] = replaying
+        replaying.add_done_callback(lambda _task: replays.pop(completion_id, None))
 
     def typing(self, room: Room, outlet: Outlet, *, begun: bool) -> None:
         """Tell the others."""
@@ -120,8 +134,12 @@ class Rooms:
             running = await self._completions.start(order, delivery)
         except ChatError as error:
             log.info("socket_message_failed", code=error.code, session_id=room.session_id)
-            outlet.send(refusal(error))
+            room.refuse(completion_id)
+            outlet.send(refusal(error, completion_id))
             return
+        except BaseException:
+            room.refuse(completion_id)
+            raise
         log.info("socket_turn", completion_id=completion_id, session_id=room.session_id)
         if room in self._guests:
             room.show(Turn(completion_id, question_of(order), running))
@@ -133,7 +151,11 @@ class Rooms:
         try:
             if wanted is None:
                 raise CompletionNotFound("Nothing is being answered here.", param="completion_id")
-            await self._cancellations.cancel(room.user_id, wanted)
+            if wanted == room.running:
+                # It may not be accepted yet: the tombstone is there before it is run.
+                await self._cancellations.stop(wanted)
+            else:
+                await self._cancellations.cancel(room.user_id, wanted)
         except ChatError as error:
             outlet.send(refusal(error))
 
@@ -163,11 +185,3 @@ class Rooms:
             return
         progress(flush=True)
         outlet.send(self._feeds.last_word(completion_id, turn.spoken, end))
-
-
-_REPLAY = 3600.0
-
-
-def refusal(error: ChatError) -> SocketError:
-    """A failure as sockets tell it."""
-    return SocketError(message=error.message, code=error.code, param=error.param)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -30,7 +31,13 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import StoredMessage
 from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.errors import BrokerUnavailable, Cancelled, DeadlineExceeded, FramesGone
+from shared.errors import (
+    BrokerUnavailable,
+    Cancelled,
+    ChatError,
+    DeadlineExceeded,
+    FramesGone,
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -41,13 +48,26 @@ _TRIES: Final = 60
 """How often, a second apart, a broker that is away is asked again."""
 
 
-class Shown(Protocol):
-    """A turn as far as it is known."""
+@dataclass
+class Turn:
+    """One turn as it is shown."""
 
     completion_id: CompletionId
-    question: StoredMessage | None
-    reading: Reading | None
-    spoken: Spoken
+    question: StoredMessage | None = None
+    reading: Reading | None = None
+    """Who asked here reads what it asked for; anything else is followed."""
+    spoken: Spoken = field(default_factory=Spoken)
+    news: QueueNews | None = None
+    shown: bool = False
+    """Whether its beginning was shown to those who are here."""
+    over: bool = False
+
+
+def refusal(error: ChatError, completion_id: CompletionId | None = None) -> SocketError:
+    """A failure as sockets tell it."""
+    return SocketError(
+        message=error.message, code=error.code, param=error.param, completion_id=completion_id
+    )
 
 
 class TurnFeeds:
@@ -77,7 +97,7 @@ class TurnFeeds:
     async def read(
         self,
         user_id: UserId,
-        turn: Shown,
+        turn: Turn,
         begun: Callable[[], None],
         progress: Callable[[], None],
         queued: Callable[[QueueNews], None],

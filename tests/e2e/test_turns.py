@@ -180,6 +180,21 @@ async def test_a_change_with_an_old_version_is_refused(http: httpx.AsyncClient) 
     assert kept.status_code == 200
 
 
+async def test_another_answer_is_never_to_an_empty_prompt(http: httpx.AsyncClient) -> None:
+    session = await new_session(http)
+    long = "word " * 2500 + "[demo tps=0 tokens=6]"
+    first = await send(http, session, long)
+    path = f"{SESSIONS}{session}/messages/{first['ai_message']['id']}/regenerate/"
+    refused = await http.post(path, json={"model": "demo-small"})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+
+
+def exported(created_at: str) -> dict[str, Any]:
+    message = {"id": "1", "role": "user", "content": "x", "created_at": created_at}
+    return {"format": "parley-session", "messages": [message]}
+
+
 async def test_bad_turns_are_refused_and_leave_nothing(http: httpx.AsyncClient) -> None:
     session = await new_session(http)
     path = f"{SESSIONS}{session}"
@@ -207,6 +222,8 @@ async def test_bad_turns_are_refused_and_leave_nothing(http: httpx.AsyncClient) 
         ("PATCH", f"{path}/", {"temperature": 3}, 400),
         ("POST", f"{SESSIONS}import/", {"format": "parley-session"}, 400),
         ("POST", f"{SESSIONS}import/", {"format": "other", "messages": []}, 400),
+        ("POST", f"{SESSIONS}import/", exported("0001-01-01T00:00:00+14:00"), 400),
+        ("POST", f"{SESSIONS}import/", exported("9999-12-31T23:59:59-14:00"), 400),
     ]
     for method, address, body, status in cases:
         reply = await http.request(method, address, json=body)

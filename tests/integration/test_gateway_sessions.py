@@ -113,7 +113,7 @@ async def test_a_second_turn_waits_for_none_and_is_busy_on_any_gateway(
         second = await worker.take()
         await second.end()
         await answer
-    assert history.waited_for[-1] == job.command.completion_id
+    assert history.placed_after[-1] == job.command.completion_id
 
 
 async def test_of_many_turns_at_once_exactly_one_runs(

@@ -270,7 +270,7 @@ async def test_a_session_whose_gateway_stops_is_kept_by_the_one_that_goes_on(
             second = await worker.take()
             await second.end()
             assert (await answer).status_code == 200
-    assert fake.waited_for[-1] == job.command.completion_id
+    assert fake.placed_after[-1] == job.command.completion_id
 
 
 async def test_a_whole_answer_that_can_be_resumed_is_read_later(

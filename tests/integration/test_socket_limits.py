@@ -29,6 +29,7 @@ BAD = [
     ({"type": "send_message"}, "invalid_request"),
     (send(""), "invalid_request"),
     (send("   "), "invalid_request"),
+    (send([{"type": "text", "text": ""}]), "invalid_request"),
     (send("a\0b"), "invalid_request"),
     (send("x", temperature=9), "invalid_request"),
     (send("x", parent_id=UNKNOWN), "message_not_found"),

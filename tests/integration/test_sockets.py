@@ -160,6 +160,24 @@ async def test_stop_ends_an_answer_with_what_was_said(
         assert (await person.next("error"))["code"] == "completion_not_found"
 
 
+async def test_stop_counts_right_behind_the_message(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> None:
+    session = await new_session(gateway)
+    async with at(gateway, session) as person:
+        await person.next()
+        await person.say(send("go"))
+        await person.say({"type": "stop_generation"})
+        stopped = await person.next("ai_message_stopped")
+        assert "message" not in stopped
+        assert await worker.nothing_waits()
+        await person.say(send("and now?"))
+        job = await worker.take()
+        await job.say("yes")
+        await job.end()
+        await person.next("ai_message_complete")
+
+
 async def test_a_second_message_is_refused_while_one_is_answered(
     gateway: RunningGateway, worker: ScriptedWorker
 ) -> None:

@@ -11,9 +11,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from services.api.draining import Drain
 from services.api.outlet import IDLE, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.parsing import parse_body
-from services.api.rooms import refusal
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
 from services.api.socket_gate import SocketTiming
+from services.api.turn_feeds import refusal
 from shared.errors import ChatError, InvalidRequest
 
 log = structlog.stdlib.get_logger(__name__)

@@ -16,7 +16,6 @@ from services.api.deps import LOCAL_USER, State
 from services.api.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.parsing import parse_body
 from services.api.room import Room
-from services.api.rooms import refusal
 from services.api.routes.socket_connection import Handler, SocketConnection, close
 from services.api.routes.turns import message_id_of
 from services.api.schemas.sockets import (
@@ -30,6 +29,7 @@ from services.api.schemas.sockets import (
     Typing,
 )
 from services.api.translation import message_from
+from services.api.turn_feeds import refusal
 from shared.contracts.history import GetSession
 from shared.contracts.ids import CompletionId, SessionId, UserId, is_completion_id, parse_session_id
 from shared.contracts.live import LiveEvent

@@ -1,9 +1,9 @@
 """A session as a file: what is exported is what can be imported."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.api.schemas.messages import CalledFunction, Content
 from services.api.schemas.model import AnswerModel, RequestModel, Text
@@ -11,6 +11,8 @@ from services.api.schemas.sessions import MessageBody, SettingsRequest, Title
 
 VERSION: Literal[1] = 1
 MOST_MESSAGES = 20_000
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2999, 12, 31, tzinfo=UTC)
 
 
 class ExportBody(AnswerModel):
@@ -51,6 +53,17 @@ class ImportedMessage(RequestModel):
     finish_reason: Literal["stop", "length", "tool_calls"] | None = None
     tool_calls: Annotated[list[ImportedCall], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
+
+    @field_validator("created_at")
+    @classmethod
+    def _is_a_time_of_ours(cls, moment: datetime) -> datetime:
+        try:
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("no such time") from error
+        if not _EARLIEST <= moment <= _LATEST:
+            raise ValueError("a time between 1970 and 2999")
+        return moment
 
 
 class ImportRequest(SettingsRequest):

@@ -24,7 +24,9 @@ class SendMessageRequest(TurnRequest):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if isinstance(self.message, str) and not self.message.strip():
+        parts = self.message if isinstance(self.message, list) else []
+        text = "".join(part.text or "" for part in parts) if parts else str(self.message)
+        if not text.strip() and not any(part.image_url for part in parts):
             raise ValueError("a message needs at least one character")
         return self
 

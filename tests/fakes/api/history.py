@@ -51,6 +51,8 @@ class FakeHistory:
         self.heads: dict[SessionId, SessionHead] = {}
         self.away = False
         self.waited_for: list[CompletionId | None] = []
+        self.placed_after: list[CompletionId | None] = []
+        """What the heads that were asked for had to hold."""
 
     async def list_sessions(self, query: ListSessions) -> SessionPage:
         self._must_be_there()
@@ -121,7 +123,7 @@ class FakeHistory:
         del self.sessions[self._find(command.user_id, command.session_id).id]
 
     async def session_head(self, query: SessionHeadQuery) -> SessionHead:
-        self.waited_for.append(query.after_completion)
+        self.placed_after.append(query.after_completion)
         session = self._find(query.user_id, query.session_id)
         return self.heads.get(session.id, SessionHead())
 

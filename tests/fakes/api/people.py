@@ -15,6 +15,6 @@ def at(gateway: RunningGateway, session: str, query: str = "?token=secret") -> S
     return SocketClient(gateway.url, f"/ws/ai-chat/session/{session}/{query}")
 
 
-def send(text: str, **more: object) -> dict[str, object]:
+def send(text: object, **more: object) -> dict[str, object]:
     """The message that says something."""
     return {"type": "send_message", "message": text, **more}

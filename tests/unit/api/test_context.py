@@ -65,6 +65,20 @@ def test_what_is_asked_now_is_never_cut() -> None:
     assert (fitted.omitted, fitted.droppable) == (4, 0)
 
 
+def test_another_answer_is_to_the_question_however_long_it_is() -> None:
+    branch = [*talk(2), stored(5, "user", "x" * 10_000)]
+    fitted = fit(branch, [], system="s", tokens=100)
+    assert [len(message.text()) for message in fitted.messages] == [1, 10_000]
+    assert (fitted.omitted, fitted.droppable) == (4, 0)
+
+
+def test_what_was_not_read_back_to_its_beginning_begins_with_a_question_too() -> None:
+    branch = [stored(8, "tool", "42"), *talk(1, first=9)]
+    fitted = fit(branch, [ASKED], system=None, tokens=1000)
+    assert said(fitted.messages) == ["9", "10", "now?"]
+    assert fitted.omitted == 8
+
+
 def test_system_messages_at_the_beginning_stay_when_older_ones_go() -> None:
     branch = [stored(1, "system", "rules"), *talk(4, first=2)]
     fitted = fit(branch, [ASKED], system=None, tokens=6 + 5 + 2 * 24)
