@@ -5,7 +5,7 @@ WORKERS  ?= 1
 GATEWAYS ?= 1
 DATA_DIR ?=
 ARGS     ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 3 --dist loadfile
 FAULT_ARGS  ?=
 
 VENV  := .venv
