@@ -72,6 +72,9 @@ class Announcing:
             await self._live.say(user_id, event)
         except BrokerUnavailable:
             log.debug("not_announced", type=event.type, session_id=event.session_id)
+        except Exception:
+            # It is said between the two facts of a completion, and must not keep the second away.
+            log.exception("not_announced", type=event.type, session_id=event.session_id)
 
     async def _tell_of_turn(
         self, user_id: UserId, session_id: SessionId, completion_id: CompletionId

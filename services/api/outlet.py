@@ -68,6 +68,12 @@ class Outlet:
         self._held.discard(completion_id)
         self._after[completion_id] = after
 
+    def forget(self, completion_id: CompletionId) -> None:
+        """It is over: nothing more of it is sent."""
+        self._after.pop(completion_id, None)
+        self._held.discard(completion_id)
+        self._sent.pop(completion_id, None)
+
     def progress(self, completion_id: CompletionId, spoken: Spoken, *, flush: bool = False) -> None:
         """Send what is new of an answer, if it is enough or has waited for long enough."""
         if self.close_code is not None:
@@ -114,7 +120,6 @@ class Outlet:
         return taken
 
 
-GONE: Final = 1001
 RESTART: Final = 1012
 SLOW: Final = 1013
 BAD_ADDRESS: Final = 4400

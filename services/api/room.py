@@ -228,6 +228,8 @@ class Room:
 
         end = await self._feeds.read(self.user_id, turn, begun, progress, queued)
         progress(flush=True)
+        for outlet in list(self.outlets):
+            outlet.forget(turn.completion_id)
         self.tell(self._feeds.last_word(turn.completion_id, turn.spoken, end))
 
     async def _say_queued(self, completion_id: CompletionId, position: int) -> None:

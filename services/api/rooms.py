@@ -163,7 +163,6 @@ class Rooms:
         self, room: Room, outlet: Outlet, completion_id: CompletionId, after: int
     ) -> None:
         turn = Turn(completion_id)
-        outlet.resume(completion_id, after)
 
         def begun() -> None:
             return
@@ -174,6 +173,8 @@ class Rooms:
         try:
             if not await self._feeds.belongs(room.user_id, completion_id, room.session_id):
                 raise CompletionNotFound("This completion does not exist.", param="completion_id")
+            # Only now: a client may name any number of ids that do not exist.
+            outlet.resume(completion_id, after)
             async with asyncio.timeout(_REPLAY):
                 end = await self._feeds.read(
                     room.user_id, turn, begun, progress, lambda _news: None
@@ -184,4 +185,5 @@ class Rooms:
             outlet.send(refusal(error))
             return
         progress(flush=True)
+        outlet.forget(completion_id)
         outlet.send(self._feeds.last_word(completion_id, turn.spoken, end))

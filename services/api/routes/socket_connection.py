@@ -142,6 +142,17 @@ class SocketConnection:
                 return
 
 
+async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
+    """Say why, and close it; a client that is gone or takes nothing is not waited for."""
+    text = refusal(error).model_dump_json(exclude_none=True)
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await websocket.send_text(text)
+    except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
+        log.debug("socket_gone", code=code)
+    await close(websocket, code)
+
+
 async def close(websocket: WebSocket, code: int) -> None:
     """Close it, if it is not closed; a client that takes nothing is not waited for."""
     if websocket.application_state is WebSocketState.DISCONNECTED:

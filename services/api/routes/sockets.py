@@ -16,7 +16,7 @@ from services.api.deps import LOCAL_USER, State
 from services.api.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.parsing import parse_body
 from services.api.room import Room
-from services.api.routes.socket_connection import Handler, SocketConnection, close
+from services.api.routes.socket_connection import Handler, SocketConnection, close, refuse
 from services.api.routes.turns import message_id_of
 from services.api.schemas.sockets import (
     LIST_ESTABLISHED,
@@ -29,7 +29,6 @@ from services.api.schemas.sockets import (
     Typing,
 )
 from services.api.translation import message_from
-from services.api.turn_feeds import refusal
 from shared.contracts.history import GetSession
 from shared.contracts.ids import CompletionId, SessionId, UserId, is_completion_id, parse_session_id
 from shared.contracts.live import LiveEvent
@@ -86,8 +85,7 @@ async def _serve_session(
         await state["sessions"].page_of(GetSession(user_id=user, session_id=session_id, limit=1))
         room = await state["rooms"].enter(user, session_id)
     except ChatError as error:
-        await websocket.send_text(refusal(error).model_dump_json(exclude_none=True))
-        await close(websocket, NO_SESSION if isinstance(error, SessionNotFound) else SLOW)
+        await refuse(websocket, error, NO_SESSION if isinstance(error, SessionNotFound) else SLOW)
         return
     began = time.monotonic()
     log.info("socket_connected", socket=outlet.name, session_id=session_id)
@@ -120,8 +118,7 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
         # What was missed cannot be told: its client reads the list again when it comes back.
         listening = await state["live"].listen(user, None, heard, lambda: outlet.close(RESTART))
     except ChatError as error:
-        await websocket.send_text(refusal(error).model_dump_json(exclude_none=True))
-        await close(websocket, SLOW)
+        await refuse(websocket, error, SLOW)
         return
     began = time.monotonic()
     log.info("socket_connected", socket=outlet.name)
