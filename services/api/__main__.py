@@ -9,7 +9,7 @@ import structlog
 import uvicorn
 
 from services.api.app import create_app
-from services.api.draining import Drain
+from services.api.completions.draining import Drain
 from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import Settings

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from services.api import error_handlers, openapi
-from services.api.draining import Drain
+from services.api.completions.draining import Drain
+from services.api.completions.turn_lease import TurnLeases
 from services.api.middleware import RequestContext
 from services.api.routes import (
     archive,
@@ -30,8 +31,7 @@ from services.api.routes import (
     usage,
 )
 from services.api.settings import Settings
-from services.api.turn_lease import TurnLeases
-from services.api.watching import Watching
+from services.api.streams.watching import Watching
 from services.api.wiring import build_state
 from services.api.world import OpenWorld, World, nats_world
 from shared.errors import ChatError

@@ -7,27 +7,27 @@ from typing import Annotated, Final, TypedDict, cast
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from services.api.accounting import Accounting
 from services.api.background import Background
-from services.api.cancellations import Cancellations
-from services.api.catalog import Catalog
-from services.api.choices import Choices
-from services.api.completions import Completions
-from services.api.draining import Drain
-from services.api.following import Following
-from services.api.health import Health
-from services.api.idempotency import Idempotency
-from services.api.live_ports import Live
-from services.api.offered import OfferedModels
-from services.api.orders import Timing
-from services.api.ports import Backlog, Broker, Clock, Journal
-from services.api.presets import Presets
-from services.api.rooms import Rooms
-from services.api.scope_keys import ANSWER_HEADERS
-from services.api.sessions import Sessions
-from services.api.socket_gate import SocketGate
-from services.api.syncing import Syncing
-from services.api.turns import Turns
+from services.api.completions.cancellations import Cancellations
+from services.api.completions.catalog import Catalog
+from services.api.completions.completions import Completions
+from services.api.completions.draining import Drain
+from services.api.completions.following import Following
+from services.api.completions.idempotency import Idempotency
+from services.api.completions.orders import Timing
+from services.api.completions.scope_keys import ANSWER_HEADERS
+from services.api.ports.broker import Backlog, Broker, Clock, Journal
+from services.api.ports.live import Live
+from services.api.reports.accounting import Accounting
+from services.api.reports.health import Health
+from services.api.sessions.choices import Choices
+from services.api.sessions.offered import OfferedModels
+from services.api.sessions.presets import Presets
+from services.api.sessions.sessions import Sessions
+from services.api.sessions.syncing import Syncing
+from services.api.sessions.turns import Turns
+from services.api.sockets.gate import SocketGate
+from services.api.sockets.rooms import Rooms
 from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
 

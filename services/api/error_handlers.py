@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from services.api.failures import body_of, error_body
+from services.api.completions.failures import body_of, error_body
 from shared import errors
 from shared.errors import ChatError
 

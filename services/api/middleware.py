@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from services.api.failures import internal_error_body
-from services.api.scope_keys import ANSWER_HEADERS, REQUEST_ID
+from services.api.completions.failures import internal_error_body
+from services.api.completions.scope_keys import ANSWER_HEADERS, REQUEST_ID
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -9,7 +9,7 @@ import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.api.failures import error_body
+from services.api.completions.failures import error_body
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from services.api.draining import Drain
+from services.api.completions.draining import Drain
 from shared.observability.logging import READY
 
 log = structlog.stdlib.get_logger(__name__)

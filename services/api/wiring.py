@@ -1,36 +1,36 @@
 """The use cases of a gateway over its ports: plain construction, no container."""
 
-from services.api.accounting import Accounting
-from services.api.announcing import Announcing
-from services.api.cancellations import CANCEL_ANSWER, Cancellations
-from services.api.cancelling import Cancelling
-from services.api.choices import Choices
-from services.api.completions import Completions
+from services.api.completions.announcing import Announcing
+from services.api.completions.cancellations import CANCEL_ANSWER, Cancellations
+from services.api.completions.cancelling import Cancelling
+from services.api.completions.completions import Completions
+from services.api.completions.draining import Drain
+from services.api.completions.following import Following
+from services.api.completions.guests import Guests
+from services.api.completions.idempotency import Idempotency
+from services.api.completions.orders import Patience, Timing
+from services.api.completions.queue_watch import QueueWatch
+from services.api.completions.running import Desk
+from services.api.completions.seating import Seating
+from services.api.completions.terminals import Terminals
+from services.api.completions.turn_lease import TurnLeases
 from services.api.deps import State
-from services.api.draining import Drain
-from services.api.following import Following
-from services.api.guests import Guests
-from services.api.health import Health
-from services.api.idempotency import Idempotency
-from services.api.lingering import Lingering
-from services.api.offered import OfferedModels
-from services.api.orders import Patience, Timing
-from services.api.presets import Presets
-from services.api.queue_watch import QueueWatch
-from services.api.resending import Resending
-from services.api.room import Room
-from services.api.rooms import Rooms
-from services.api.running import Desk
-from services.api.seating import Seating
-from services.api.sessions import Sessions
+from services.api.reports.accounting import Accounting
+from services.api.reports.health import Health
+from services.api.sessions.choices import Choices
+from services.api.sessions.offered import OfferedModels
+from services.api.sessions.presets import Presets
+from services.api.sessions.sessions import Sessions
+from services.api.sessions.syncing import Syncing
+from services.api.sessions.turns import ResolvedDefaults, Turns
 from services.api.settings import Settings
-from services.api.socket_gate import SocketGate, SocketTiming
-from services.api.syncing import Syncing
-from services.api.terminals import Terminals
-from services.api.turn_feeds import TurnFeeds
-from services.api.turn_lease import TurnLeases
-from services.api.turns import ResolvedDefaults, Turns
-from services.api.watching import Watching
+from services.api.sockets.gate import SocketGate, SocketTiming
+from services.api.sockets.room import Room
+from services.api.sockets.rooms import Rooms
+from services.api.sockets.turn_feeds import TurnFeeds
+from services.api.streams.lingering import Lingering
+from services.api.streams.resending import Resending
+from services.api.streams.watching import Watching
 from services.api.world import World
 from shared.contracts.ids import SessionId, UserId
 

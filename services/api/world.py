@@ -33,10 +33,8 @@ from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
 from services.api.background import Background
-from services.api.catalog import Catalog
-from services.api.key_ports import Keys, Marks
-from services.api.live_ports import Live
-from services.api.ports import (
+from services.api.completions.catalog import Catalog
+from services.api.ports.broker import (
     Backlog,
     Broker,
     Clock,
@@ -48,11 +46,13 @@ from services.api.ports import (
     Tombstones,
     Workers,
 )
-from services.api.queue_ports import Announcements, Depths, QueueNotes
-from services.api.session_ports import Asking, History, Turns
+from services.api.ports.keys import Keys, Marks
+from services.api.ports.live import Live
+from services.api.ports.queue import Announcements, Depths, QueueNotes
+from services.api.ports.relisting import Relisting
+from services.api.ports.sessions import Asking, History, Turns
+from services.api.ports.viewers import Feeds, Watchers
 from services.api.settings import Settings
-from services.api.sync_ports import Relisting
-from services.api.viewer_ports import Feeds, Watchers
 from shared.clock import utc_now
 from shared.contracts import subjects
 from shared.errors import BrokerUnavailable

@@ -10,12 +10,12 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from services.api.cursor import Cursor
-from services.api.delivery import Delivery
-from services.api.mailbox import Mailbox
-from services.api.numbering import Numbering
-from services.api.relay import Relay
-from services.api.sse import ChunkEncoder
+from services.api.ports.mailbox import Mailbox
+from services.api.streams.cursor import Cursor
+from services.api.streams.delivery import Delivery
+from services.api.streams.numbering import Numbering
+from services.api.streams.relay import Relay
+from services.api.streams.sse import ChunkEncoder
 from services.inference_worker.answer import Answer
 from services.inference_worker.claiming import claim
 from services.inference_worker.ending import Ending

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from services.api.adapters.nats_keys import NatsKeys
-from services.api.idempotency import Idempotency, digest_of
-from services.api.key_ports import KeyEntry
+from services.api.completions.idempotency import Idempotency, digest_of
+from services.api.ports.keys import KeyEntry
 from shared.clock import utc_now
 from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus

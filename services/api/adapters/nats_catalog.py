@@ -13,7 +13,7 @@ from nats.aio.subscription import Subscription
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
-from services.api.catalog import Catalog
+from services.api.completions.catalog import Catalog
 from shared.contracts import streams, subjects
 from shared.contracts.workers import WorkerAnnouncement
 from shared.errors import BrokerUnavailable

@@ -6,8 +6,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.api.mailbox import Mailbox
-from services.api.ports import Alarm
+from services.api.ports.broker import Alarm
+from services.api.ports.mailbox import Mailbox
 from shared.contracts import subjects
 from shared.contracts.frames import MalformedFrame, parse_frame
 from shared.contracts.ids import CompletionId

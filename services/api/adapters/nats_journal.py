@@ -8,8 +8,8 @@ import structlog
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
-from services.api.key_ports import Mark
-from services.api.ports import AlreadyAccepted
+from services.api.ports.broker import AlreadyAccepted
+from services.api.ports.keys import Mark
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame, MalformedFrame, parse_frame

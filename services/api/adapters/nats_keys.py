@@ -6,7 +6,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
-from services.api.key_ports import HeldKey, KeyEntry
+from services.api.ports.keys import HeldKey, KeyEntry
 from shared.contracts import streams
 from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import AlreadyPublished, JetStream

@@ -9,8 +9,8 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
-from services.api.queue_news import Depth
-from services.api.queue_ports import Waiting
+from services.api.ports.queue import Waiting
+from services.api.ports.queue_news import Depth
 from shared.contracts import streams
 from shared.contracts.completions import RunCompletion
 from shared.contracts.ends import end_frame

@@ -6,7 +6,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.api.adapters.broker_errors import refusals_mean_unavailable
-from services.api.session_ports import Held, TurnState
+from services.api.ports.sessions import Held, TurnState
 from shared.contracts import streams
 from shared.contracts.ids import SessionId
 from shared.messaging.buckets import Bucket

@@ -5,7 +5,7 @@ from typing import Final
 import nats.errors
 from nats.aio.client import Client
 
-from services.api.ports import Heard, Service
+from services.api.ports.broker import Heard, Service
 from shared.contracts import subjects
 from shared.contracts.ids import CompletionId
 from shared.contracts.workers import ControlRequest

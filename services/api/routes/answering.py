@@ -6,12 +6,12 @@ import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from services.api.attaching import Reading, Starter
 from services.api.background import Background
-from services.api.delivery import Delivery
-from services.api.orders import Order
+from services.api.completions.attaching import Reading, Starter
+from services.api.completions.orders import Order
+from services.api.completions.scope_keys import ANSWER_HEADERS
 from services.api.routes.client_watch import ClientWatch
-from services.api.scope_keys import ANSWER_HEADERS
+from services.api.streams.delivery import Delivery
 from shared.errors import Cancelled, ChatError
 
 log = structlog.stdlib.get_logger(__name__)

@@ -5,8 +5,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Query, Request, Response
 
-from services.api.answers import to_session_body
-from services.api.archive import from_import, to_export, to_markdown
+from services.api.completions.answers import to_session_body
 from services.api.deps import StateDep, UserDep, read_body
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
@@ -15,6 +14,7 @@ from services.api.routes.turns import message_id_of
 from services.api.schemas.archive import ImportRequest
 from services.api.schemas.sessions import SessionBody
 from services.api.schemas.turns import ForkRequest
+from services.api.sessions.archive import from_import, to_export, to_markdown
 from shared.contracts.ids import new_session_id
 
 router = FacedRouter("/sessions", errors=(400, 404, 413, 503))

@@ -4,15 +4,15 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from services.api.cancellations import CancelOutcome, CancelStatus, no_such_completion
+from services.api.completions.cancellations import CancelOutcome, CancelStatus, no_such_completion
+from services.api.completions.failures import body_of
+from services.api.completions.idempotency import HEADER as KEY_HEADER
+from services.api.completions.idempotency import check_key
+from services.api.completions.translation import failure_of
 from services.api.deps import StateDep, UserDep
-from services.api.failures import body_of
-from services.api.idempotency import HEADER as KEY_HEADER
-from services.api.idempotency import check_key
 from services.api.schemas.cancel import CancelBody
 from services.api.schemas.errors import ErrorBody, ErrorDetail
-from services.api.sse import usage_body
-from services.api.translation import failure_of
+from services.api.streams.sse import usage_body
 from shared.contracts.events import CompletionCompleted
 from shared.errors import InvalidRequest
 

@@ -5,18 +5,18 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from services.api.attaching import Keyed, Starter
+from services.api.completions.attaching import Keyed, Starter
+from services.api.completions.idempotency import HEADER as KEY_HEADER
+from services.api.completions.idempotency import Claim, Standing, check_key, digest_of
+from services.api.completions.translation import header_list, to_order
 from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
-from services.api.idempotency import HEADER as KEY_HEADER
-from services.api.idempotency import Claim, Standing, check_key, digest_of
-from services.api.key_ports import KeyEntry
-from services.api.numbering import RESUME_HEADER, wants_ids
 from services.api.parsing import parse_body
+from services.api.ports.keys import KeyEntry
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
 from services.api.schemas.chat import ChatCompletionRequest
 from services.api.schemas.errors import ErrorBody
-from services.api.translation import header_list, to_order
+from services.api.streams.numbering import RESUME_HEADER, wants_ids
 from shared.contracts.ids import new_completion_id
 
 router = APIRouter()

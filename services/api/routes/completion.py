@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from services.api.completions.retrieved import to_standing_body
 from services.api.deps import StateDep, UserDep, add_headers
-from services.api.numbering import read_cursor
-from services.api.retrieved import to_standing_body
 from services.api.routes.resumed import ResumedAnswer
 from services.api.schemas.errors import ErrorBody
+from services.api.streams.numbering import read_cursor
 
 router = APIRouter()
 

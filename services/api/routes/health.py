@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from services.api.deps import StateDep
-from services.api.health_answers import to_health_body
+from services.api.reports.health_answers import to_health_body
 from services.api.schemas.health import HealthBody
 
 router = APIRouter()

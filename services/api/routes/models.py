@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
+from services.api.completions.translation import to_model_body
 from services.api.deps import StateDep
 from services.api.schemas.errors import ErrorBody
 from services.api.schemas.models import ModelBody, ModelList
-from services.api.translation import to_model_body
 from shared.errors import ModelNotFound
 
 router = APIRouter()

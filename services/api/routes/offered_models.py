@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Query, Request
 
+from services.api.completions.translation import to_model_body
 from services.api.deps import StateDep, UserDep, read_body
-from services.api.offered import Choice, Selection
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.schemas.offered_models import (
@@ -18,7 +18,7 @@ from services.api.schemas.offered_models import (
     OfferedModelsBody,
     SyncBody,
 )
-from services.api.translation import to_model_body
+from services.api.sessions.offered import Choice, Selection
 from shared.contracts.presets import ModelSettings
 
 router = FacedRouter("/models")

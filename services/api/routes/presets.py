@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
-from services.api.answers import to_session_body
+from services.api.completions.answers import to_session_body
 from services.api.deps import StateDep, UserDep, read_body
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body

@@ -4,15 +4,15 @@ import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from services.api.cursor import Cursor
-from services.api.delivery import Delivery
-from services.api.following import Following
-from services.api.numbering import FROM_THE_START, Numbering
-from services.api.orders import Timing
-from services.api.ports import Clock
+from services.api.completions.following import Following
+from services.api.completions.orders import Timing
+from services.api.ports.broker import Clock
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.sse_writer import SseWriter
-from services.api.sse import ChunkEncoder
+from services.api.streams.cursor import Cursor
+from services.api.streams.delivery import Delivery
+from services.api.streams.numbering import FROM_THE_START, Numbering
+from services.api.streams.sse import ChunkEncoder
 from shared.contracts.events import CompletionAccepted
 
 log = structlog.stdlib.get_logger(__name__)

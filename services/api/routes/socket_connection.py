@@ -8,12 +8,12 @@ from typing import Any, Final
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from services.api.draining import Drain
-from services.api.outlet import IDLE, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.completions.draining import Drain
 from services.api.parsing import parse_body
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
-from services.api.socket_gate import SocketTiming
-from services.api.turn_feeds import refusal
+from services.api.sockets.gate import SocketTiming
+from services.api.sockets.outlet import IDLE, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.sockets.turn_feeds import refusal
 from shared.errors import ChatError, InvalidRequest
 
 log = structlog.stdlib.get_logger(__name__)

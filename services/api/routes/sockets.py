@@ -11,11 +11,10 @@ from typing import cast
 import structlog
 from fastapi import APIRouter, WebSocket
 
-from services.api.answers import to_session_body
+from services.api.completions.answers import to_session_body
+from services.api.completions.translation import message_from
 from services.api.deps import LOCAL_USER, State
-from services.api.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.parsing import parse_body
-from services.api.room import Room
 from services.api.routes.socket_connection import Handler, SocketConnection, close, refuse
 from services.api.routes.turns import message_id_of
 from services.api.schemas.sockets import (
@@ -28,7 +27,8 @@ from services.api.schemas.sockets import (
     StopGeneration,
     Typing,
 )
-from services.api.translation import message_from
+from services.api.sockets.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.sockets.room import Room
 from shared.contracts.history import GetSession
 from shared.contracts.ids import CompletionId, SessionId, UserId, is_completion_id, parse_session_id
 from shared.contracts.live import LiveEvent

@@ -6,14 +6,15 @@ from typing import Final, Protocol
 import structlog
 from starlette.types import Send
 
-from services.api.failures import body_of, internal_error_body
-from services.api.numbering import Numbering
-from services.api.orders import Timing
-from services.api.ports import Clock
-from services.api.queue_news import QueueNews
+from services.api.completions.failures import body_of, internal_error_body
+from services.api.completions.orders import Timing
+from services.api.completions.translation import failure_of, finish_reason_of
+from services.api.ports.broker import Clock
+from services.api.ports.queue_news import QueueNews
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.slow_client import ClientTooSlow, patient
-from services.api.sse import (
+from services.api.streams.numbering import Numbering
+from services.api.streams.sse import (
     PING,
     PING_BESIDE_IDS,
     RETRY,
@@ -22,8 +23,7 @@ from services.api.sse import (
     queued_comment,
     run_body,
 )
-from services.api.steps import Step
-from services.api.translation import failure_of, finish_reason_of
+from services.api.streams.steps import Step
 from shared.contracts.chat import Usage
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId

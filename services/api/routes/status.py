@@ -3,7 +3,7 @@
 from fastapi import Response
 
 from services.api.deps import State, StateDep
-from services.api.health_answers import to_llm_server_body, to_status_body
+from services.api.reports.health_answers import to_llm_server_body, to_status_body
 from services.api.routes.faces import FacedRouter
 from services.api.schemas.health import LlmServerBody, StatusBody
 

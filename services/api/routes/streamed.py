@@ -4,17 +4,17 @@ from dataclasses import replace
 
 from starlette.types import Send
 
-from services.api.attaching import Reading, Starter
 from services.api.background import Background
-from services.api.delivery import Delivery
-from services.api.numbering import Numbering
-from services.api.orders import Order, Timing
-from services.api.ports import Clock
+from services.api.completions.attaching import Reading, Starter
+from services.api.completions.orders import Order, Timing
+from services.api.completions.translation import usage_of
+from services.api.ports.broker import Clock
 from services.api.routes.answering import Answer
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.sse_writer import SseWriter
-from services.api.sse import ChunkEncoder
-from services.api.translation import usage_of
+from services.api.streams.delivery import Delivery
+from services.api.streams.numbering import Numbering
+from services.api.streams.sse import ChunkEncoder
 
 
 class StreamedAnswer(Answer):

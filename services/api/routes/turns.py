@@ -5,10 +5,10 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
-from services.api.answers import NEWER, OLDER, to_message_list
+from services.api.completions.answers import NEWER, OLDER, to_message_list
+from services.api.completions.orders import Order
+from services.api.completions.translation import message_from
 from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
-from services.api.numbering import RESUME_HEADER, wants_ids
-from services.api.orders import Order
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.sessions import session_id_of
@@ -16,9 +16,9 @@ from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole_turn import WholeTurn
 from services.api.schemas.sessions import MessageListBody
 from services.api.schemas.turns import SendMessageRequest, TurnRequest
-from services.api.translation import message_from
-from services.api.turn_messages import answer_id, question_id
-from services.api.turns import Wanted
+from services.api.sessions.turn_messages import answer_id, question_id
+from services.api.sessions.turns import Wanted
+from services.api.streams.numbering import RESUME_HEADER, wants_ids
 from shared.contracts.history import GetSession
 from shared.contracts.ids import MessageId, SessionId, UserId, new_completion_id, parse_session_id
 from shared.errors import InvalidRequest, MessageNotFound

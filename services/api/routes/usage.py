@@ -5,9 +5,9 @@ from typing import Annotated, Final, Literal
 from fastapi import Query, Response
 
 from services.api.deps import StateDep, UserDep
+from services.api.reports.usage_answers import csv_name, to_csv, to_stats_body, to_usage_body
 from services.api.routes.faces import FacedRouter
 from services.api.schemas.usage import StatsBody, UsageBody
-from services.api.usage_answers import csv_name, to_csv, to_stats_body, to_usage_body
 
 router = FacedRouter("", errors=(400, 503))
 

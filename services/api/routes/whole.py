@@ -6,10 +6,10 @@ from typing import Any, Final
 import orjson
 from starlette.types import Send
 
-from services.api.attaching import Reading
+from services.api.completions.attaching import Reading
+from services.api.completions.translation import failure_of, to_completion_body
 from services.api.routes.answering import Answer
 from services.api.routes.client_watch import ClientWatch
-from services.api.translation import failure_of, to_completion_body
 from shared.contracts.events import CompletionCompleted
 
 _JSON: Final = (b"content-type", b"application/json")

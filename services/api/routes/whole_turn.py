@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from services.api.answers import to_message_body
-from services.api.attaching import Starter
 from services.api.background import Background
-from services.api.orders import Order
+from services.api.completions.answers import to_message_body
+from services.api.completions.attaching import Starter
+from services.api.completions.orders import Order
+from services.api.completions.translation import finish_reason_of, usage_of
 from services.api.routes.whole import WholeAnswer
 from services.api.schemas.sessions import MessageUsage
 from services.api.schemas.turns import TurnBody
-from services.api.translation import finish_reason_of, usage_of
-from services.api.turn_messages import answer_of, question_of
+from services.api.sessions.turn_messages import answer_of, question_of
 from shared.contracts.events import CompletionCompleted
 from shared.errors import ChatError
 

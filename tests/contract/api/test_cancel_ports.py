@@ -12,9 +12,9 @@ from deploy.provisioning.provisioner import Provisioner
 from services.api.adapters.nats_journal import NatsJournal, NatsQueue, NatsTombstones
 from services.api.adapters.nats_keys import NatsKeys
 from services.api.adapters.nats_queue_notes import NatsQueueNotes
-from services.api.key_ports import KeyEntry, Keys, Mark, Marks
-from services.api.ports import AlreadyAccepted, Journal, Queue, Tombstones
-from services.api.queue_ports import QueueNotes
+from services.api.ports.broker import AlreadyAccepted, Journal, Queue, Tombstones
+from services.api.ports.keys import KeyEntry, Keys, Mark, Marks
+from services.api.ports.queue import QueueNotes
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.ids import CompletionId, UserId, new_completion_id

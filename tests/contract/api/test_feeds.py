@@ -10,8 +10,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.api.adapters.nats_feeds import NatsFeeds
-from services.api.mailbox import Mailbox
-from services.api.viewer_ports import Feeds, Listening
+from services.api.ports.mailbox import Mailbox
+from services.api.ports.viewers import Feeds, Listening
 from shared.contracts import subjects
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId, new_completion_id

@@ -17,9 +17,9 @@ from services.api.adapters.nats_inbox import NatsInbox
 from services.api.adapters.nats_journal import NatsFrameLog, NatsJournal, NatsQueue
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_workers import NatsWorkers
-from services.api.mailbox import Mailbox
-from services.api.ports import FrameLog, Heard, Journal, Queue, Service, Workers
-from services.api.session_ports import Turns, TurnState
+from services.api.ports.broker import FrameLog, Heard, Journal, Queue, Service, Workers
+from services.api.ports.mailbox import Mailbox
+from services.api.ports.sessions import Turns, TurnState
 from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion

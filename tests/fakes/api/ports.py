@@ -5,12 +5,12 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 
-from services.api.key_ports import HeldKey, KeyEntry, Mark
-from services.api.mailbox import Mailbox
-from services.api.ports import Alarm, AlreadyAccepted, Heard, Service
-from services.api.queue_news import Depth
-from services.api.queue_ports import Waiting
-from services.api.session_ports import Held, TurnState
+from services.api.ports.broker import Alarm, AlreadyAccepted, Heard, Service
+from services.api.ports.keys import HeldKey, KeyEntry, Mark
+from services.api.ports.mailbox import Mailbox
+from services.api.ports.queue import Waiting
+from services.api.ports.queue_news import Depth
+from services.api.ports.sessions import Held, TurnState
 from shared.contracts.completions import RunCompletion
 from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionAccepted, CompletionCompleted

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection
 
-from services.api.catalog import Catalog
+from services.api.completions.catalog import Catalog
 from shared.contracts.workers import EngineRelisted
 from shared.errors import BrokerUnavailable
 

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.api.app import create_app
 from services.api.background import Background
-from services.api.catalog import Catalog
-from services.api.draining import Drain
+from services.api.completions.catalog import Catalog
+from services.api.completions.draining import Drain
 from services.api.settings import Settings
 from services.api.world import World
 from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolCall, Usage

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from services.api.__main__ import main
-from services.api.ports import Clock, Journal, Queue
+from services.api.ports.broker import Clock, Journal, Queue
 from services.api.settings import Settings
 from services.api.world import World, nats_world
 from tests.faults.fault_build.trap import After, FaultSettings, Trap, count_tasks_when_asked

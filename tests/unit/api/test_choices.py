@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from services.api.background import Background
-from services.api.choices import Choices
-from services.api.remembered import Remembered
+from services.api.sessions.choices import Choices
+from services.api.sessions.remembered import Remembered
 from shared.contracts.ids import UserId
 from shared.contracts.presets import ModelSettings, Preferences
 from shared.errors import HistoryUnavailable

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.api.context import budget, fit
+from services.api.sessions.context import budget, fit
 from shared.contracts.chat import Message, Role, Usage
 from shared.contracts.history import StoredMessage
 from shared.contracts.ids import MessageId

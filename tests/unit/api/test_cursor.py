@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.api.cursor import Cursor
-from services.api.sequencer import Sequencer
+from services.api.streams.cursor import Cursor
+from services.api.streams.sequencer import Sequencer
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import CompletionId
 from shared.errors import FramesGone

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.api.defaults import default_model, resolve, settings_of
+from services.api.sessions.defaults import default_model, resolve, settings_of
 from services.api.settings import LlmSettings
 from shared.contracts.history import SessionSettings
 from shared.contracts.presets import AllModelSettings, ModelSettings

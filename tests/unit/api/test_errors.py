@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
-from services.api.ports import Service
+from services.api.ports.broker import Service
 from services.api.schemas.chat import ChatCompletionRequest
 from shared.contracts.chat import CompletionStatus
 from shared.errors import BY_CODE

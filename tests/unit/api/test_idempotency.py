@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from services.api.idempotency import Claim, Idempotency, Standing, check_key, digest_of
-from services.api.key_ports import KeyEntry
+from services.api.completions.idempotency import Claim, Idempotency, Standing, check_key, digest_of
+from services.api.ports.keys import KeyEntry
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.ids import CompletionId, UserId, new_completion_id

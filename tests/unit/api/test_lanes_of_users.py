@@ -1,9 +1,9 @@
 """Which lane a request takes: a user's own unfinished ones decide, nobody else's."""
 
-from services.api.draining import Drain
-from services.api.orders import Order
-from services.api.turn_lease import TurnLeases
-from services.api.watching import Watching
+from services.api.completions.draining import Drain
+from services.api.completions.orders import Order
+from services.api.completions.turn_lease import TurnLeases
+from services.api.streams.watching import Watching
 from services.api.wiring import build_state
 from shared.contracts.chat import Message
 from shared.contracts.ids import UserId, new_completion_id

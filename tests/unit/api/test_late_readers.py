@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.api.delivery import Delivery
-from services.api.mailbox import Mailbox
-from services.api.relay import Relay
-from services.api.steps import Missing
+from services.api.ports.mailbox import Mailbox
+from services.api.streams.delivery import Delivery
+from services.api.streams.relay import Relay
+from services.api.streams.steps import Missing
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionCompleted

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from services.api.ports import Heard
+from services.api.ports.broker import Heard
 from services.api.settings import Settings
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.numbering import Numbering, read_cursor
+from services.api.streams.numbering import Numbering, read_cursor
 from shared.contracts.ids import CompletionId
 from shared.errors import FramesGone, InvalidRequest
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from services.api.outlet import SLOW, Outlet
 from services.api.schemas.sockets import Pong
-from services.api.spoken import Piece, Spoken, pieces
+from services.api.sockets.outlet import SLOW, Outlet
+from services.api.sockets.spoken import Piece, Spoken, pieces
 from shared.contracts.ids import CompletionId
 
 ONE = CompletionId("chatcmpl-" + "1" * 32)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from services.api.placing import place_turn, title_from
+from services.api.completions.placing import place_turn, title_from
 from shared.contracts import ids
 from shared.contracts.chat import Message, Role
 from shared.contracts.history import MessageRef, SessionHead

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api.background import Background
-from services.api.queue_news import Depth, Pace, Place, QueueNews, in_lane_b, news
-from services.api.queue_watch import QueueWatch
-from services.api.sse import queued_comment
+from services.api.completions.queue_watch import QueueWatch
+from services.api.ports.queue_news import Depth, Pace, Place, QueueNews, in_lane_b, news
+from services.api.streams.sse import queued_comment
 from tests.fakes.api.ports import FakeClock, FakeDepths
 from tests.support.waiting import eventually
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from services.api.delivery import Delivery
-from services.api.mailbox import Mailbox
-from services.api.relay import Relay
-from services.api.steps import Missing
-from services.api.whole import WholeAnswer
+from services.api.ports.mailbox import Mailbox
+from services.api.streams.delivery import Delivery
+from services.api.streams.relay import Relay
+from services.api.streams.steps import Missing
+from services.api.streams.whole import WholeAnswer
 from shared.contracts.chat import CompletionStatus, FunctionCall, ToolCall
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind

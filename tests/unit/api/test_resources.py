@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from services.api.catalog import Catalog
+from services.api.completions.catalog import Catalog
 from services.api.settings import ApiSettings
 from shared.contracts.chat import CompletionStatus, ContentPart
 from shared.contracts.history import StoredMessage

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from services.api.draining import Drain
-from services.api.orders import Order
-from services.api.outlet import Outlet
-from services.api.room import Room
-from services.api.rooms import Rooms
-from services.api.session_ports import TurnState
-from services.api.turn_lease import TurnLeases
-from services.api.turns import Wanted
-from services.api.watching import Watching
+from services.api.completions.draining import Drain
+from services.api.completions.orders import Order
+from services.api.completions.turn_lease import TurnLeases
+from services.api.ports.sessions import TurnState
+from services.api.sessions.turns import Wanted
+from services.api.sockets.outlet import Outlet
+from services.api.sockets.room import Room
+from services.api.sockets.rooms import Rooms
+from services.api.streams.watching import Watching
 from services.api.wiring import build_state
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.completions import AnswerPlace

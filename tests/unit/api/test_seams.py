@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.api.sequencer import Sequencer, Verdict
+from services.api.streams.sequencer import Sequencer, Verdict
 from shared.contracts.frames import Frame, FrameKind, PartialDigest
 from shared.errors import WorkerLost
 from tests.unit.api.test_relay import Bench

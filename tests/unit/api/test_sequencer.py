@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.api.sequencer import Sequencer, Verdict
+from services.api.streams.sequencer import Sequencer, Verdict
 from shared.contracts.frames import Frame, FrameKind
 
 

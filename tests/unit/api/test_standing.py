@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.standing import SoFar
+from services.api.streams.standing import SoFar
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from services.api.completions.translation import Translated, header_list, to_order
 from services.api.parsing import parse_body
 from services.api.schemas.chat import ChatCompletionRequest
-from services.api.sse import DONE, PING, ChunkEncoder, error_event, run_body
-from services.api.steps import Missing
-from services.api.translation import Translated, header_list, to_order
+from services.api.streams.sse import DONE, PING, ChunkEncoder, error_event, run_body
+from services.api.streams.steps import Missing
 from shared.contracts.chat import CompletionStatus, FunctionCall, ToolCall, Usage
 from shared.contracts.completions import RunCompletion
 from shared.contracts.frames import Frame, FrameKind

@@ -6,8 +6,8 @@ import contextlib
 import pytest
 
 from services.api.background import Background
-from services.api.catalog import Catalog
-from services.api.syncing import FailedWorker, Synced, Syncing
+from services.api.completions.catalog import Catalog
+from services.api.sessions.syncing import FailedWorker, Synced, Syncing
 from shared.contracts.workers import EngineRelisted, EngineState, ModelCard, WorkerAnnouncement
 from tests.fakes.api.ports import FakeClock
 from tests.fakes.api.relisting import FakeRelisting

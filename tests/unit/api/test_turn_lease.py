@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.api.session_ports import TurnState
-from services.api.turn_lease import TurnLeases
+from services.api.completions.turn_lease import TurnLeases
+from services.api.ports.sessions import TurnState
 from shared.contracts.ids import UserId, new_completion_id, new_session_id
 from shared.errors import BrokerUnavailable, SessionBusy
 from tests.fakes.api.ports import FakeTurns

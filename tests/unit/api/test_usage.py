@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.api.accounting import period_of
+from services.api.reports.accounting import period_of
 from shared.contracts.history import HistoryHealth
 from shared.contracts.usage import COUNTS, USAGE, Counts, UsageQuery, UsageReply, UsageRow
 from shared.errors import BrokerUnavailable, ChatError, InvalidRequest

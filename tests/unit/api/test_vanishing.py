@@ -2,8 +2,8 @@
 
 import math
 
-from services.api.mailbox import Mailbox
-from services.api.vanishing import Vanishing
+from services.api.ports.mailbox import Mailbox
+from services.api.streams.vanishing import Vanishing
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.frames import Frame, FrameKind
 from shared.contracts.ids import UserId, new_completion_id

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from services.api.forever import forever
-from services.api.lingering import Lingering, Outcome
-from services.api.mailbox import Mailbox
-from services.api.watching import Watching
+from services.api.ports.mailbox import Mailbox
+from services.api.streams.lingering import Lingering, Outcome
+from services.api.streams.watching import Watching
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind

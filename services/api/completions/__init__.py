@@ -1,0 +1,1 @@
+"""The life of one completion as the gateway sees it: admission, asking, following, cancelling."""

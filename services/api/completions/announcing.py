@@ -1,0 +1,95 @@
+"""Tell the sockets of all gateways what happens in sessions; nobody waits for it."""
+
+import structlog
+
+from services.api.background import Background
+from services.api.ports.live import Live
+from services.api.ports.sessions import History
+from shared.contracts.events import CompletionAccepted
+from shared.contracts.history import GetSession, Session
+from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.live import LiveEvent
+from shared.errors import BrokerUnavailable, ChatError
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Announcing:
+    """What is lost on the way is read again: sockets look for themselves after a reconnect."""
+
+    def __init__(self, live: Live, history: History, background: Background) -> None:
+        self._live = live
+        self._history = history
+        self._background = background
+
+    @property
+    def gateway_id(self) -> str:
+        """The origin of what this gateway says."""
+        return self._live.gateway_id
+
+    async def turn_started(self, accepted: CompletionAccepted) -> None:
+        """Before its request is queued, so that nobody hears an answer before its question."""
+        if accepted.turn is None:
+            return
+        event = LiveEvent(
+            type="turn_started",
+            session_id=accepted.turn.session_id,
+            origin=self.gateway_id,
+            completion_id=accepted.completion_id,
+        )
+        await self.say(accepted.user_id, event)
+
+    def turn_ended(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> None:
+        """The session has changed: lists show it."""
+        self._background.spawn(
+            self._tell_of_turn(user_id, session_id, completion_id), "announce-turn"
+        )
+
+    def created(self, user_id: UserId, session: Session) -> None:
+        """There is a new session."""
+        event = LiveEvent(
+            type="session_created", session_id=session.id, origin=self.gateway_id, session=session
+        )
+        self._background.spawn(self.say(user_id, event), "announce-session")
+
+    def updated(self, user_id: UserId, session: Session) -> None:
+        """A session has another title or other settings."""
+        event = LiveEvent(
+            type="session_updated", session_id=session.id, origin=self.gateway_id, session=session
+        )
+        self._background.spawn(self.say(user_id, event), "announce-session")
+
+    def deleted(self, user_id: UserId, session_id: SessionId) -> None:
+        """A session is gone."""
+        event = LiveEvent(type="session_deleted", session_id=session_id, origin=self.gateway_id)
+        self._background.spawn(self.say(user_id, event), "announce-session")
+
+    async def say(self, user_id: UserId, event: LiveEvent) -> None:
+        """Anything else."""
+        try:
+            await self._live.say(user_id, event)
+        except BrokerUnavailable:
+            log.debug("not_announced", type=event.type, session_id=event.session_id)
+        except Exception:
+            # It is said between the two facts of a completion, and must not keep the second away.
+            log.exception("not_announced", type=event.type, session_id=event.session_id)
+
+    async def _tell_of_turn(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> None:
+        query = GetSession(
+            user_id=user_id, session_id=session_id, after_completion=completion_id, limit=1
+        )
+        try:
+            session = (await self._history.get_session(query)).session
+        except ChatError as error:
+            log.debug("not_announced", code=error.code, session_id=session_id)
+            return
+        if session is not None:
+            event = LiveEvent(
+                type="session_updated", session_id=session_id, origin=self.gateway_id,
+                completion_id=completion_id, session=session,
+            )  # fmt: skip
+            await self.say(user_id, event)

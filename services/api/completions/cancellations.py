@@ -1,0 +1,172 @@
+"""Cancel any completion of a user's from any gateway, and say plainly what came of it.
+
+Who takes a request out of the queue owns its end, whichever gateway queued it. What a worker has,
+or had until it died, is a worker's to end: the tombstone stands until then.
+"""
+
+import asyncio
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import structlog
+
+from services.api.background import Background
+from services.api.completions.cancelling import Cancelling
+from services.api.completions.terminals import Terminals
+from services.api.ports.broker import Clock, Heard, Journal
+from services.api.ports.queue import QueueNotes
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
+from shared.contracts.ids import CompletionId, UserId, is_completion_id
+from shared.errors import BrokerUnavailable, Cancelled, CompletionNotFound
+
+log = structlog.stdlib.get_logger(__name__)
+
+CANCEL_ANSWER: Final = 2.0
+"""Seconds that a cancel waits for the end before it answers that it is under way."""
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.2
+
+
+class CancelStatus(StrEnum):
+    """How a completion stands after a cancel."""
+
+    CANCELLING = "cancelling"
+    """It will end; its worker has not said so yet."""
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class CancelOutcome(NamedTuple):
+    """What came of a cancel."""
+
+    completion_id: CompletionId
+    status: CancelStatus
+    already_ended: bool
+    """It had ended before this cancel came: nothing was done."""
+    end: CompletionCompleted | None
+
+
+class Cancellations:
+    """The use case; any number of cancels of one completion have one outcome."""
+
+    def __init__(
+        self,
+        cancelling: Cancelling,
+        notes: QueueNotes,
+        terminals: Terminals,
+        journal: Journal,
+        background: Background,
+        clock: Clock,
+        *,
+        patience: float,
+    ) -> None:
+        """Wire the use case.
+
+        Args:
+            cancelling: Tombstones and workers.
+            notes: Where requests are in the queue.
+            terminals: Records the ends of what is withdrawn.
+            journal: Who asked for what, and how it ended.
+            background: A cancel is carried out also when its client goes away.
+            clock: For the patience.
+            patience: Seconds in which the end may be recorded before the answer is "cancelling".
+        """
+        self._cancelling = cancelling
+        self._notes = notes
+        self._terminals = terminals
+        self._journal = journal
+        self._background = background
+        self._clock = clock
+        self._patience = patience
+        self._running: dict[CompletionId, asyncio.Task[CompletionCompleted | None]] = {}
+
+    async def cancel(self, user_id: UserId, completion_id: str) -> CancelOutcome:
+        """Cancel a completion of ``user_id``.
+
+        Raises:
+            CompletionNotFound: malformed, unknown, or another user's: all alike.
+            BrokerUnavailable: the broker is away; nothing may have been done.
+        """
+        accepted = await self._accepted(completion_id)
+        if accepted is None or accepted.user_id != user_id:
+            raise no_such_completion()
+        return await self.stop(accepted.completion_id)
+
+    async def stop(self, completion_id: CompletionId) -> CancelOutcome:
+        """Cancel without asking whose it is: the caller knows.
+
+        Raises:
+            BrokerUnavailable: the broker is away; nothing may have been done.
+        """
+        task = self._running.get(completion_id)
+        if task is None:
+            end = await self._journal.completed(completion_id)
+            if end is not None:
+                return CancelOutcome(completion_id, _status_of(end), already_ended=True, end=end)
+            task = self._running.get(completion_id) or self._begin(completion_id)
+        # A flood of cancels of one completion is one cancel.
+        end = await asyncio.shield(task)
+        status = _status_of(end) if end is not None else CancelStatus.CANCELLING
+        return CancelOutcome(completion_id, status, already_ended=False, end=end)
+
+    async def _accepted(self, completion_id: str) -> CompletionAccepted | None:
+        if not is_completion_id(completion_id):
+            return None
+        return await self._journal.accepted(CompletionId(completion_id))
+
+    def _begin(self, completion_id: CompletionId) -> asyncio.Task[CompletionCompleted | None]:
+        task = self._background.spawn(self._stop(completion_id), f"cancel-{completion_id}")
+        self._running[completion_id] = task
+        task.add_done_callback(lambda _done: self._running.pop(completion_id, None))
+        return task
+
+    async def _stop(self, completion_id: CompletionId) -> CompletionCompleted | None:
+        until = self._clock.monotonic() + self._patience
+        heard = await self._cancelling.tell(completion_id, asked=True)
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if heard is Heard.NOBODY:
+                    end = await self._withdraw(completion_id)
+                    if end is not None:
+                        return end
+                end = await self._journal.completed(completion_id)
+                if end is not None or self._clock.monotonic() >= until:
+                    return end
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                if heard is not Heard.YES:
+                    # It was between two hands, or is only now being queued.
+                    heard = await self._cancelling.tell_worker(completion_id)
+            except BrokerUnavailable:
+                if self._clock.monotonic() >= until:
+                    return None
+                await asyncio.sleep(pause)
+
+    async def _withdraw(self, completion_id: CompletionId) -> CompletionCompleted | None:
+        waiting = await self._notes.find(completion_id)
+        if waiting is None or waiting.begun:
+            return None
+        if not await self._cancelling.withdraw(waiting.number, completion_id):
+            return None
+        log.info("request_withdrawn", completion_id=completion_id)
+        error = Cancelled("The completion was cancelled before a worker was free.")
+        end = self._terminals.make(waiting.command, CompletionStatus.CANCELLED, error)
+        return await self._terminals.record(end, waiting.command.reply_subject)
+
+
+def no_such_completion() -> CompletionNotFound:
+    """The one answer for what is unknown and for what is none of the asker's business."""
+    return CompletionNotFound("This completion does not exist.", param="id")
+
+
+def _status_of(end: CompletionCompleted) -> CancelStatus:
+    match end.status:
+        case CompletionStatus.COMPLETED:
+            return CancelStatus.COMPLETED
+        case CompletionStatus.CANCELLED:
+            return CancelStatus.CANCELLED
+        case _:
+            return CancelStatus.FAILED

@@ -1,0 +1,1 @@
+"""What the gateway's use cases ask of the world outside, and the values that cross."""

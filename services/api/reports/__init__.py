@@ -1,0 +1,1 @@
+"""What is said of the running system and of a user's usage."""

@@ -1,0 +1,1 @@
+"""Sessions and what surrounds their turns: branches, context, presets, offered models."""

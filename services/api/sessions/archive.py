@@ -1,0 +1,87 @@
+"""Between sessions and files: pure."""
+
+from collections.abc import Sequence
+
+from services.api.completions.answers import to_message_body
+from services.api.completions.translation import content_of
+from services.api.schemas.archive import ExportBody, ImportedMessage, ImportRequest
+from shared.contracts.chat import FunctionCall, Message, ToolCall
+from shared.contracts.history import ImportSession, Session, SessionSettings, StoredMessage
+from shared.contracts.ids import MessageId, SessionId, UserId
+
+_WHO = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
+
+
+def to_export(session: Session, messages: Sequence[StoredMessage]) -> ExportBody:
+    """Everything that can be imported."""
+    names = {"title", "created_at", "active_leaf", *SessionSettings.model_fields}
+    return ExportBody(
+        **session.model_dump(include=names),
+        messages=[to_message_body(message) for message in messages],
+    )
+
+
+def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
+    """The branch that is shown, to read: a heading for each message."""
+    lines = [f"# {' '.join(session.title.split())}", ""]
+    if session.system_prompt:
+        lines += ["> " + line for line in session.system_prompt.splitlines()] + [""]
+    for message in _branch(session, messages):
+        who = _WHO.get(message.role, message.role)
+        by = f" ({message.model})" if message.model else ""
+        lines += [f"## {who}{by}", "", _text(message), ""]
+    return "\n".join(lines)
+
+
+def from_import(wanted: ImportRequest, user_id: UserId, session_id: SessionId) -> ImportSession:
+    """The command that stores it."""
+    return ImportSession(
+        user_id=user_id,
+        session_id=session_id,
+        title=(wanted.title or "").strip() or None,
+        messages=[_stored(message) for message in wanted.messages],
+        active_leaf=MessageId(wanted.active_leaf) if wanted.active_leaf is not None else None,
+        **wanted.settings().model_dump(),
+    )
+
+
+def _branch(session: Session, messages: Sequence[StoredMessage]) -> list[StoredMessage]:
+    by_id = {message.id: message for message in messages}
+    chain: list[StoredMessage] = []
+    at = by_id.get(session.active_leaf) if session.active_leaf is not None else None
+    while at is not None and len(chain) < len(messages):
+        chain.append(at)
+        at = by_id.get(at.parent_id) if at.parent_id is not None else None
+    return chain[::-1] if chain else list(messages)
+
+
+def _text(message: StoredMessage) -> str:
+    content = message.content
+    text = Message(role=message.role, content=content).text()
+    images = sum(part.type != "text" for part in content) if isinstance(content, list) else 0
+    called = [call.function for call in message.tool_calls or ()]
+    calls = [f"`{function.name}({function.arguments})`" for function in called]
+    return "\n\n".join([*([text] if text else []), *["*(an image)*"] * images, *calls])
+
+
+def _stored(message: ImportedMessage) -> StoredMessage:
+    return StoredMessage(
+        id=MessageId(message.id),
+        role=message.role,
+        content=content_of(message.content),
+        created_at=message.created_at,
+        parent_id=MessageId(message.parent_id) if message.parent_id is not None else None,
+        depth=1,  # history counts for itself
+        model=message.model,
+        thinking=message.thinking,
+        finish_reason=message.finish_reason,
+        tool_calls=[
+            ToolCall(
+                id=call.id,
+                function=FunctionCall(name=call.function.name, arguments=call.function.arguments),
+            )
+            for call in message.tool_calls or ()
+        ]
+        or None,
+        tool_call_id=message.tool_call_id,
+    )

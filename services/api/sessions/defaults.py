@@ -1,0 +1,88 @@
+"""What holds for a turn of a session: the first who says something wins. Pure."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from services.api.completions.catalog import shown_name
+from services.api.settings import LlmSettings
+from shared.contracts.history import SessionSettings
+from shared.contracts.presets import AllModelSettings, ModelSettings
+from shared.contracts.subjects import full_model_name
+
+T = TypeVar("T")
+
+
+def resolve(
+    request: SessionSettings,
+    session: SessionSettings,
+    preferences: SessionSettings,
+    known: AllModelSettings,
+    llm: LlmSettings,
+    *,
+    offered: Sequence[str] = (),
+) -> SessionSettings:
+    """Settings of one turn. Not for plain ``/v1``, which takes the request as it is.
+
+    Each field is that of the first of request, session (its preset was copied into it when it was
+    made), user, the model's settings and ``LLM_*`` that has one; zero, an empty text and an empty
+    list are values. Two settings have rules of their own: see ``default_model`` and ``_tools``.
+
+    Args:
+        request: What the request says.
+        session: What the session says; a ``Session`` is one of these.
+        preferences: What the user prefers.
+        known: What is said of models, and the default of all users.
+        llm: ``LLM_*``.
+        offered: The models that live workers offer, by name.
+
+    Returns:
+        ``None`` where nobody says anything: the engine's own default holds. ``model`` is ``None``
+        only where nothing is offered and no default is set.
+    """
+    said = (request, session, preferences)
+    model = _first([it.model for it in said]) or default_model(known, llm, offered)
+    of_model = settings_of(model, known)
+    return SessionSettings(
+        model=model,
+        temperature=_first(
+            [*(it.temperature for it in said), of_model.temperature, llm.temperature]
+        ),
+        top_p=_first([it.top_p for it in said]),
+        max_tokens=_first([*(it.max_tokens for it in said), of_model.max_tokens, llm.max_tokens]),
+        system_prompt=_first([it.system_prompt for it in said]),
+        tools=_tools(_first([it.tools for it in said]), of_model, llm),
+    )
+
+
+def default_model(known: AllModelSettings, llm: LlmSettings, offered: Sequence[str]) -> str | None:
+    """The model of who names none: the one chosen for all users, else ``LLM_DEFAULT_MODEL``.
+
+    A choice stands while no worker offers it: its users hear that, and are not given another
+    model without a word. ``LLM_DEFAULT_MODEL`` counts only where a worker offers it; then comes the
+    first model that is offered and not hidden, and ``LLM_DEFAULT_MODEL`` again if there is none.
+    """
+    if known.default_model is not None:
+        return shown_name(known.default_model)
+    full = {full_model_name(name) for name in offered}
+    if llm.default_model is not None and full_model_name(llm.default_model) in full:
+        return llm.default_model
+    hidden = {it.model for it in known.models if it.hidden}
+    shown = [name for name in offered if full_model_name(name) not in hidden]
+    return shown[0] if shown else llm.default_model
+
+
+def settings_of(model: str | None, known: AllModelSettings) -> ModelSettings:
+    """What is said of a model; nothing, if nothing is."""
+    wanted = full_model_name(model) if model is not None else ""
+    found = next((it for it in known.models if it.model == wanted), None)
+    return found or ModelSettings(model=wanted)
+
+
+def _tools(tools: list[str] | None, of_model: ModelSettings, llm: LlmSettings) -> list[str] | None:
+    """Whether tools may be used is no default but a switch: off, nobody's list counts."""
+    allowed = of_model.tools if of_model.tools is not None else llm.enable_tools
+    return tools if allowed else []
+
+
+def _first(values: Sequence[T | None]) -> T | None:
+    return next((value for value in values if value is not None), None)

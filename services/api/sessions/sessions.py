@@ -1,0 +1,220 @@
+"""Sessions: read and change them, minding the turn that may be running."""
+
+import asyncio
+from typing import Final
+
+from services.api.background import Background
+from services.api.completions.announcing import Announcing
+from services.api.completions.cancelling import Cancelling
+from services.api.completions.turn_lease import TurnLeases
+from services.api.ports.sessions import History
+from shared.contracts import session_questions as asked
+from shared.contracts.history import (
+    CreateSession,
+    DeleteSession,
+    ForkSession,
+    GetSession,
+    ImportSession,
+    ListSessions,
+    ReadTree,
+    RestoreSession,
+    Session,
+    SessionDetail,
+    SessionPage,
+    SessionReply,
+    StoredMessage,
+    UpdateSession,
+)
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId, new_session_id
+from shared.contracts.questions import Q, Question
+from shared.errors import (
+    BrokerUnavailable,
+    HistoryUnavailable,
+    PayloadTooLarge,
+    SessionNotFound,
+)
+
+_MOST_MESSAGES: Final = 1000
+_MOST_CHARACTERS: Final = 32 * 2**20
+"""Of text and images: a session full of pictures would not fit into memory."""
+_TRIES: Final = 5
+"""How often a copy is asked for once more: history gives each some five seconds."""
+_TOO_SOON: Final = 4.0
+_MOST_EXPORTED: Final = 64 * 2**20
+
+
+class Sessions:
+    """The use case behind the session routes, in whatever spelling they speak."""
+
+    def __init__(
+        self,
+        history: History,
+        leases: TurnLeases,
+        cancelling: Cancelling,
+        background: Background,
+        announcing: Announcing,
+    ) -> None:
+        self._announcing = announcing
+        self._history = history
+        self._leases = leases
+        self._cancelling = cancelling
+        self._background = background
+
+    async def page(self, query: ListSessions) -> SessionPage:
+        """The user's sessions, the one that changed last first."""
+        return await self._history.list_sessions(query)
+
+    async def create(self, command: CreateSession) -> Session:
+        """A new session."""
+        return self._created(command.user_id, await self._history.create_session(command))
+
+    async def read(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        *,
+        limit: int | None,
+        before_depth: int | None,
+    ) -> tuple[Session, SessionDetail]:
+        """A session and the messages of its active branch, oldest first.
+
+        Without ``limit`` all of them, gathered page by page: one reply of the broker is bounded.
+        The oldest of a huge session are left for another call.
+        """
+        after = await self._last_completion(user_id, session_id)
+        gathered: list[StoredMessage] = []
+        size = 0
+        while True:
+            detail = await self._history.get_session(
+                GetSession(
+                    user_id=user_id,
+                    session_id=session_id,
+                    after_completion=after,
+                    before_depth=before_depth,
+                    **({"limit": limit} if limit is not None else {}),
+                )
+            )
+            if detail.session is None:
+                raise SessionNotFound("This session does not exist.", param="id")
+            gathered = [*detail.messages, *gathered]
+            before_depth = detail.next_before_depth
+            size += sum(map(_size, detail.messages))
+            full = len(gathered) >= _MOST_MESSAGES or size >= _MOST_CHARACTERS
+            if limit is not None or before_depth is None or full:
+                page = SessionDetail(messages=gathered, next_before_depth=before_depth)
+                return detail.session, page
+
+    async def page_of(self, query: GetSession) -> SessionDetail:
+        """A page of one branch; what has been answered is in it."""
+        after = await self._last_completion(query.user_id, query.session_id)
+        return await self._history.get_session(query.model_copy(update={"after_completion": after}))
+
+    async def update(self, command: UpdateSession) -> Session:
+        """Another title, other settings."""
+        session = await self._history.update_session(command)
+        self._announcing.updated(command.user_id, session)
+        return session
+
+    async def restore(self, user_id: UserId, session_id: SessionId) -> Session:
+        """Bring a deleted one back."""
+        command = RestoreSession(user_id=user_id, session_id=session_id)
+        return self._created(
+            user_id, whole(await self._history.ask(asked.RESTORE_SESSION, command))
+        )
+
+    async def fork(self, user_id: UserId, session_id: SessionId, message_id: MessageId) -> Session:
+        """A new session with the branch that ends at a message."""
+        command = ForkSession(
+            user_id=user_id,
+            session_id=session_id,
+            message_id=message_id,
+            new_session_id=new_session_id(),
+        )
+        await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
+        return self._created(user_id, whole(await self._patiently(asked.FORK_SESSION, command)))
+
+    async def tree(
+        self, user_id: UserId, session_id: SessionId
+    ) -> tuple[Session, list[StoredMessage]]:
+        """All of a session, for an export.
+
+        Raises:
+            PayloadTooLarge: it is too much for one answer.
+        """
+        after = await self._last_completion(user_id, session_id)
+        query = ReadTree(user_id=user_id, session_id=session_id, after_completion=after)
+        messages: list[StoredMessage] = []
+        size = 0
+        while True:
+            page = await self._history.ask(asked.READ_TREE, query)
+            if page.session is None:
+                raise SessionNotFound("This session does not exist.", param="id")
+            messages += page.messages
+            size += sum(map(_size, page.messages))
+            if page.next_cursor is None:
+                return page.session, messages
+            if size > _MOST_EXPORTED:
+                message = f"The session holds more than {_MOST_EXPORTED} characters."
+                raise PayloadTooLarge(message)
+            query = query.model_copy(update={"cursor": page.next_cursor})
+
+    async def bring_in(self, command: ImportSession) -> Session:
+        """A new session with the messages of an export."""
+        return self._created(
+            command.user_id, whole(await self._patiently(asked.IMPORT_SESSION, command))
+        )
+
+    async def delete(self, user_id: UserId, session_id: SessionId) -> None:
+        """Remove it from sight, and stop the turn that is running in it."""
+        await self._history.delete_session(DeleteSession(user_id=user_id, session_id=session_id))
+        self._announcing.deleted(user_id, session_id)
+        try:
+            held = await self._leases.look(session_id)
+        except BrokerUnavailable:
+            return
+        if held is not None and held.state.user_id == user_id and held.state.running is not None:
+            stop = self._cancelling.cancel(held.state.running, None)
+            self._background.spawn(stop, "cancel-deleted")
+
+    async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
+        # A long copy goes on after the question's time is up; asking again with its id joins it.
+        clock = asyncio.get_running_loop().time
+        for _ in range(_TRIES):
+            began = clock()
+            try:
+                return await self._history.ask(question, command)
+            except HistoryUnavailable:
+                if clock() - began < _TOO_SOON:
+                    raise  # Not for being long: the database is away.
+        return await self._history.ask(question, command)
+
+    def _created(self, user_id: UserId, session: Session) -> Session:
+        self._announcing.created(user_id, session)
+        return session
+
+    async def _last_completion(self, user_id: UserId, session_id: SessionId) -> CompletionId | None:
+        # A read that follows an answer must show it, though history stores it a moment later.
+        try:
+            held = await self._leases.look(session_id)
+        except BrokerUnavailable:
+            return None
+        if held is None or held.state.user_id != user_id:
+            return None
+        return held.state.last
+
+
+def whole(reply: SessionReply) -> Session:
+    """The session of a reply.
+
+    Raises:
+        SessionNotFound: there is none in it.
+    """
+    if reply.session is None:
+        raise SessionNotFound("This session does not exist.", param="id")
+    return reply.session
+
+
+def _size(message: StoredMessage) -> int:
+    if not isinstance(message.content, list):
+        return len(message.content or "")
+    return sum(len(part.text or "") + len(part.image_url or "") for part in message.content)

@@ -1,0 +1,205 @@
+"""A turn of a session whose context the server builds: a message, another try, another wording."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from services.api.completions.catalog import Catalog
+from services.api.completions.orders import Order, TurnPlan
+from services.api.completions.turn_lease import TurnLeases, busy
+from services.api.ports.broker import Clock
+from services.api.ports.sessions import Held, History
+from services.api.sessions.branches import Branches, Place
+from services.api.sessions.choices import Choices
+from services.api.sessions.context import budget, fit
+from services.api.sessions.defaults import resolve
+from services.api.settings import LlmSettings
+from shared.contracts.chat import Message, Sampling
+from shared.contracts.history import (
+    MessageRef,
+    Session,
+    SessionHead,
+    SessionHeadQuery,
+    SessionSettings,
+    StoredMessage,
+)
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+from shared.errors import InvalidRequest
+
+
+class Wanted(NamedTuple):
+    """What a client says of a turn."""
+
+    completion_id: CompletionId
+    user_id: UserId
+    session_id: SessionId
+    settings: SessionSettings
+    """Of this turn alone."""
+
+
+class Defaults(Protocol):
+    """What holds where a request says nothing."""
+
+    async def resolve(
+        self, user_id: UserId, request: SessionSettings, session: Session
+    ) -> SessionSettings:
+        """Each setting from the first that says it: request, session, user, model, installation."""
+        ...
+
+
+class ResolvedDefaults:
+    """``resolve`` over what users and this installation have chosen."""
+
+    def __init__(self, choices: Choices, catalog: Catalog, llm: LlmSettings) -> None:
+        self._choices = choices
+        self._catalog = catalog
+        self._llm = llm
+
+    async def resolve(
+        self, user_id: UserId, request: SessionSettings, session: Session
+    ) -> SessionSettings:
+        """See ``Defaults``."""
+        preferences = await self._choices.preferences(user_id)
+        known = await self._choices.models()
+        offered = [offer.id for offer in self._catalog.models()]
+        return resolve(request, session, preferences, known, self._llm, offered=offered)
+
+
+class Turns:
+    """The use case: from what a client says to an order with its place and its context."""
+
+    def __init__(
+        self,
+        history: History,
+        leases: TurnLeases,
+        catalog: Catalog,
+        defaults: Defaults,
+        clock: Clock,
+    ) -> None:
+        self._history = history
+        self._branches = Branches(history)
+        self._leases = leases
+        self._catalog = catalog
+        self._defaults = defaults
+        self._clock = clock
+
+    async def send(
+        self, wanted: Wanted, message: Message, parent_id: MessageId | None = None
+    ) -> Order:
+        """A message after the end of the active branch, or after ``parent_id``.
+
+        Raises:
+            SessionNotFound: there is no such session of this user's.
+            MessageNotFound: ``parent_id`` is no message of it.
+            SessionBusy: a turn is running.
+            InvalidRequest: nobody has said which model.
+            HistoryUnavailable: nobody knows what was said before.
+            BrokerUnavailable: the broker is away.
+        """
+        held, head = await self._stand(wanted)
+        leaf = parent_id or (head.leaf.id if head.leaf is not None else None)
+        return await self._order(wanted, held, head, leaf, [message])
+
+    async def regenerate(self, wanted: Wanted, message_id: MessageId) -> Order:
+        """Another answer beside an answer, or to a question; the former one stays.
+
+        Raises:
+            MessageNotFound: there is no such message in the session.
+            InvalidRequest: it is neither an answer nor a question, or see ``send``.
+            ChatError: see ``send``.
+        """
+        held, head = await self._stand(wanted)
+        message = await self._message(wanted, held, message_id)
+        if message.role == "user":
+            return await self._order(wanted, held, head, message.id, [])
+        if message.role != "assistant" or message.parent_id is None:
+            raise InvalidRequest("Only a question can be answered anew.", param="messageId")
+        return await self._order(wanted, held, head, message.parent_id, [])
+
+    async def edit(self, wanted: Wanted, message_id: MessageId, message: Message) -> Order:
+        """Another wording beside a question, and its answer; the former ones stay.
+
+        Raises:
+            MessageNotFound: there is no such message in the session.
+            InvalidRequest: it is no question, or see ``send``.
+            ChatError: see ``send``.
+        """
+        held, head = await self._stand(wanted)
+        former = await self._message(wanted, held, message_id)
+        if former.role != "user":
+            raise InvalidRequest("Only a question can be worded anew.", param="messageId")
+        return await self._order(wanted, held, head, former.parent_id, [message])
+
+    async def _stand(self, wanted: Wanted) -> tuple[Held | None, SessionHead]:
+        held = await self._leases.look(wanted.session_id)
+        if held is not None and held.state.user_id == wanted.user_id and held.state.running:
+            raise busy()
+        head = await self._history.session_head(
+            SessionHeadQuery(
+                user_id=wanted.user_id,
+                session_id=wanted.session_id,
+                after_completion=_last(held, wanted.user_id),
+            )
+        )
+        return held, head
+
+    async def _message(
+        self, wanted: Wanted, held: Held | None, message_id: MessageId
+    ) -> StoredMessage:
+        return await self._branches.message(_place(wanted, held), message_id)
+
+    async def _order(
+        self,
+        wanted: Wanted,
+        held: Held | None,
+        head: SessionHead,
+        leaf: MessageId | None,
+        new: Sequence[Message],
+    ) -> Order:
+        place = _place(wanted, held)
+        session, newest = await self._branches.begin(place, leaf)
+        settings = await self._defaults.resolve(wanted.user_id, wanted.settings, session)
+        if settings.model is None:
+            message = "No model is named: neither here nor in the session, and there is no default."
+            raise InvalidRequest(message, param="model")
+        tokens = self._budget(settings.model, settings.max_tokens)
+        branch, leading = await self._branches.read_on(place, leaf, newest, tokens)
+        fitted = fit(branch, new, system=settings.system_prompt, tokens=tokens, leading=leading)
+        return Order(
+            completion_id=wanted.completion_id,
+            created_at=self._clock.now(),
+            user_id=wanted.user_id,
+            model=settings.model,
+            messages=fitted.messages,
+            sampling=Sampling(
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                max_tokens=settings.max_tokens,
+            ),
+            session_id=wanted.session_id,
+            plan=TurnPlan(
+                held=held,
+                head=head,
+                parent=_ref(branch[-1]) if branch else None,
+                new=new,
+                omitted=fitted.omitted,
+                droppable=fitted.droppable,
+            ),
+        )
+
+    def _budget(self, model: str, max_tokens: int | None) -> int | None:
+        offer = self._catalog.find(model)
+        window = offer.card.context_length if offer is not None else None
+        return budget(window, max_tokens) if window is not None else None
+
+
+def _place(wanted: Wanted, held: Held | None) -> Place:
+    return Place(wanted.user_id, wanted.session_id, _last(held, wanted.user_id))
+
+
+def _last(held: Held | None, user_id: UserId) -> CompletionId | None:
+    return held.state.last if held is not None and held.state.user_id == user_id else None
+
+
+def _ref(stored: StoredMessage) -> MessageRef:
+    digest = Message(role=stored.role, content=stored.content).digest()
+    return MessageRef(id=stored.id, role=stored.role, depth=stored.depth, digest=digest)

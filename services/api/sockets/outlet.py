@@ -1,0 +1,128 @@
+"""What waits to be sent to one socket: bounded, and chunks joined where they would repeat much."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from services.api.schemas.sockets import AiMessageChunk, ServerMessage
+from services.api.sockets.spoken import Spoken
+from shared.contracts.ids import CompletionId
+
+_SHARE: Final = 16
+"""With the full text in every chunk, one is sent when a sixteenth of the text is new: so all of
+them together are about seventeen times the text, however long it gets."""
+_LAG: Final = 3.0
+"""Seconds that a piece waits for that at most."""
+_MOST_BYTES: Final = 8 * 2**20
+_REMEMBERED: Final = 8
+
+
+class Outlet:
+    """One socket as rooms see it; ``take`` is called by the one task that writes to it."""
+
+    def __init__(self, name: str, *, full: bool, clock: Callable[[], float]) -> None:
+        """Nothing waits.
+
+        Args:
+            name: Of the socket, as other participants see it.
+            full: Whether chunks carry all of the text so far.
+            clock: Monotonic seconds.
+        """
+        self.name = name
+        self.close_code: int | None = None
+        """Set when the socket is to be closed after what waits."""
+        self._full = full
+        self._clock = clock
+        self._waiting: deque[str] = deque()
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._sent: dict[CompletionId, tuple[int, float]] = {}
+        self._after: dict[CompletionId, int] = {}
+        self._held: set[CompletionId] = set()
+
+    def send(self, message: ServerMessage) -> None:
+        """Put a message behind what waits; a socket that takes too little is to be closed."""
+        text = message.model_dump_json(exclude_none=True)
+        self._bytes += len(text)
+        if self._bytes > _MOST_BYTES:
+            self.close(SLOW)
+            return
+        self._waiting.append(text)
+        self._news.set()
+
+    def close(self, code: int) -> None:
+        """Let the socket be closed; the first reason counts."""
+        if self.close_code is None:
+            self.close_code = code
+        if code == SLOW:
+            self._waiting.clear()
+        self._news.set()
+
+    def hold(self, completion_id: CompletionId) -> None:
+        """Nothing of this answer is to be sent before ``resume``."""
+        self._held.add(completion_id)
+
+    def resume(self, completion_id: CompletionId, after: int) -> None:
+        """Go on after the event ``after``, whatever was sent before."""
+        self._held.discard(completion_id)
+        self._after[completion_id] = after
+
+    def forget(self, completion_id: CompletionId) -> None:
+        """It is over: nothing more of it is sent."""
+        self._after.pop(completion_id, None)
+        self._held.discard(completion_id)
+        self._sent.pop(completion_id, None)
+
+    def progress(self, completion_id: CompletionId, spoken: Spoken, *, flush: bool = False) -> None:
+        """Send what is new of an answer, if it is enough or has waited for long enough."""
+        if self.close_code is not None:
+            return
+        now, resumed = self._clock(), completion_id in self._after
+        if completion_id in self._held or (resumed and spoken.index < self._after[completion_id]):
+            # Its client has that already: it is only just being read here.
+            return
+        length, since = self._sent.get(completion_id, (0, -_LAG))
+        if resumed:
+            length, since = spoken.end_of(self._after[completion_id]), -_LAG
+        fresh = spoken.length - length
+        if fresh <= 0:
+            return
+        enough = not self._full or fresh * _SHARE >= length or now - since >= _LAG
+        if not (flush or enough):
+            return
+        self.send(
+            AiMessageChunk(
+                content=spoken.since(length),
+                full_content=spoken.text if self._full else None,
+                completion_id=completion_id,
+                index=spoken.index,
+                resumed=True if resumed else None,
+            )
+        )
+        self._after.pop(completion_id, None)
+        self._sent[completion_id] = (spoken.length, now)
+        while len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+
+    async def take(self, until: float) -> list[str]:
+        """What waits, once something does, the socket is to be closed, or it is ``until``."""
+        if not self._waiting and self.close_code is None:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(max(until - self._clock(), 0)):
+                    await self._news.wait()
+            except TimeoutError:
+                return []
+        taken = list(self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        return taken
+
+
+RESTART: Final = 1012
+SLOW: Final = 1013
+BAD_ADDRESS: Final = 4400
+NO_SESSION: Final = 4404
+IDLE: Final = 4408
+TOO_MANY: Final = 4429
