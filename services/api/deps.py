@@ -7,6 +7,7 @@ from typing import Annotated, Final, TypedDict, cast
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from services.api.access.caller import LOCAL_CALLER, Caller
 from services.api.background import Background
 from services.api.completions.cancellations import Cancellations
 from services.api.completions.catalog import Catalog
@@ -32,7 +33,6 @@ from shared.contracts.ids import CompletionId, UserId
 from shared.errors import PayloadTooLarge
 
 _COMPLETION_ID: Final = b"x-completion-id"
-LOCAL_USER = UserId("local")
 
 
 class State(TypedDict):
@@ -70,9 +70,17 @@ def get_state(request: Request) -> State:
     return cast("State", request.scope["state"])
 
 
-def get_user(_request: Request) -> UserId:
+def get_caller(_request: Request) -> Caller:
     """Who asks: with ``API_AUTH=local`` everyone is one user, and any token is ignored."""
-    return LOCAL_USER
+    return LOCAL_CALLER
+
+
+CallerDep = Annotated[Caller, Depends(get_caller)]
+
+
+def get_user(caller: CallerDep) -> UserId:
+    """Whose sessions, presets and usage this is about."""
+    return caller.user_id
 
 
 StateDep = Annotated[State, Depends(get_state)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.api.deps import LOCAL_USER
+from services.api.access.caller import LOCAL_USER
 from services.api.settings import Settings
 from shared.clock import utc_now
 from shared.contracts.events import CompletionCompleted

@@ -11,9 +11,10 @@ from typing import cast
 import structlog
 from fastapi import APIRouter, WebSocket
 
+from services.api.access.caller import LOCAL_USER
 from services.api.completions.answers import to_session_body
 from services.api.completions.translation import message_from
-from services.api.deps import LOCAL_USER, State
+from services.api.deps import State
 from services.api.parsing import parse_body
 from services.api.routes.socket_connection import Handler, SocketConnection, close, refuse
 from services.api.routes.turns import message_id_of
