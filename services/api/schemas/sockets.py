@@ -120,6 +120,18 @@ class AiMessageStopped(ServerMessage):
     completion_id: str
 
 
+class MessageRejected(ServerMessage):
+    """Takes ``user_message`` and ``ai_typing`` back: another gateway could not queue the turn.
+
+    Nothing of it is stored; who asked for it has been told why.
+    """
+
+    type: Literal["message_rejected"] = "message_rejected"
+    message_id: str | None = None
+    """Absent for another answer to a question that stays."""
+    completion_id: str
+
+
 class ParticipantTyping(ServerMessage):
     """Another participant types, or has stopped."""
 
@@ -167,6 +179,7 @@ FROM_SERVER: tuple[type[BaseModel], ...] = (
     AiMessageChunk,
     AiMessageComplete,
     AiMessageStopped,
+    MessageRejected,
     ParticipantTyping,
     Pong,
     SocketError,

@@ -230,7 +230,7 @@ class Room:
         progress(flush=True)
         for outlet in list(self.outlets):
             outlet.forget(turn.completion_id)
-        self.tell(self._feeds.last_word(turn.completion_id, turn.spoken, end))
+        self.tell(self._feeds.last_word(turn.completion_id, turn.spoken, end, turn.question))
 
     async def _say_queued(self, completion_id: CompletionId, position: int) -> None:
         event = LiveEvent(

@@ -186,4 +186,4 @@ class Rooms:
             return
         progress(flush=True)
         outlet.forget(completion_id)
-        outlet.send(self._feeds.last_word(completion_id, turn.spoken, end))
+        outlet.send(self._feeds.last_word(completion_id, turn.spoken, end, turn.question))
