@@ -121,7 +121,7 @@ def _scale(systems: Sequence[StoredMessage], spoken: Sequence[StoredMessage], un
 def settled(branch: Sequence[StoredMessage]) -> list[StoredMessage]:
     """The branch without calls that nobody answered, and without answers that nobody called for.
 
-    Engines and templates refuse either, or make things up for it; what was said beside a call stays.
+    Engines and templates refuse either, or make things up; what was said beside a call stays.
     """
     kept: list[StoredMessage] = []
     for index, stored in enumerate(branch):
