@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from services.api.completions.attaching import Keyed, Starter
+from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
-from services.api.completions.idempotency import Claim, Standing, check_key, digest_of
+from services.api.completions.idempotency import check_key, digest_of
 from services.api.completions.translation import header_list, to_order
-from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.deps import StateDep, UserDep, add_headers, name_completion, read_body
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
+from services.api.routes.keyed import starter_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
 from services.api.schemas.chat import ChatCompletionRequest
@@ -64,13 +65,10 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
             completion_id=completion_id, body=digest_of(body), created_at=order.created_at
         )
         claim = await state["idempotency"].claim(user, key, entry)
-        name_completion(request, claim.completion_id)
-        if claim.standing is not Standing.OURS:
-            add_headers(request, {"Idempotency-Replayed": "true"})
         order = replace(
             order, completion_id=claim.completion_id, created_at=claim.created_at, keyed=True
         )
-        completions = _keyed(claim, state)
+        completions = starter_of(claim, request, state)
     background = state["background"]
     if stream:
         return StreamedAnswer(
@@ -81,13 +79,3 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
             timing=state["timing"],
         )
     return WholeAnswer(order, completions=completions, background=background, delivery=None)
-
-
-def _keyed(claim: Claim, state: State) -> Keyed:
-    return Keyed(
-        claim,
-        completions=state["completions"],
-        following=state["following"],
-        idempotency=state["idempotency"],
-        journal=state["journal"],
-    )
