@@ -12,6 +12,13 @@ from typing import Any
 import structlog
 
 from shared.contracts import streams, subjects
+from shared.contracts.jetstream_api import (
+    consumer_create,
+    consumer_info,
+    stream_create,
+    stream_info,
+    stream_update,
+)
 from shared.contracts.streams import Capacity, StreamDefinition
 from shared.messaging.jetstream import NOT_FOUND, ApiError, JetStream
 
@@ -81,28 +88,26 @@ class Provisioner:
     async def ack_wait(self, model: str) -> timedelta:
         """What the broker really applies to the model's durables."""
         name = streams.request_consumer(model, subjects.LANES[0])
-        info = await self._jetstream.api(f"CONSUMER.INFO.{streams.REQUESTS}.{name}")
+        info = await self._jetstream.api(consumer_info(streams.REQUESTS, name))
         return timedelta(microseconds=info["config"]["ack_wait"] / 1000)
 
     async def _ensure_stream(self, definition: StreamDefinition) -> bool:
-        current = await self._current(f"STREAM.INFO.{definition.name}")
+        current = await self._current(stream_info(definition.name))
         if current is None:
-            await self._jetstream.api(f"STREAM.CREATE.{definition.name}", definition.config)
+            await self._jetstream.api(stream_create(definition.name), definition.config)
             return True
         if _covers(current, definition.config):
             return False
-        await self._jetstream.api(
-            f"STREAM.UPDATE.{definition.name}", {**current, **definition.config}
-        )
+        await self._jetstream.api(stream_update(definition.name), {**current, **definition.config})
         return True
 
     async def _ensure_consumer(self, stream: str, config: Mapping[str, Any]) -> bool:
         name = config["durable_name"]
-        current = await self._current(f"CONSUMER.INFO.{stream}.{name}")
+        current = await self._current(consumer_info(stream, name))
         if current is not None and _covers(current, config):
             return False
         await self._jetstream.api(
-            f"CONSUMER.DURABLE.CREATE.{stream}.{name}",
+            consumer_create(stream, name),
             {"stream_name": stream, "config": {**(current or {}), **config}},
         )
         return True

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from shared.contracts import subjects
+from shared.contracts.jetstream_api import bucket_key
 
 REQUESTS: Final = "CHAT_REQUESTS"
 CHUNKS: Final = "CHAT_CHUNKS"
@@ -86,7 +87,7 @@ def _bucket(bucket: str) -> StreamDefinition:
     durability = {} if bucket == KEYS else {"persist_mode": "async"}
     return _file_stream(
         bucket_stream(bucket),
-        [f"$KV.{bucket}.>"],
+        [bucket_key(bucket, ">")],
         discard="new",
         max_msgs_per_subject=1,
         max_bytes=256 * _MIB,

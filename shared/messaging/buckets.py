@@ -7,6 +7,7 @@ calls publish to the bucket's stream directly, as any KV client does (ADR-8, ADR
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from shared.contracts.jetstream_api import bucket_key
 from shared.contracts.streams import bucket_stream
 from shared.messaging.jetstream import TTL, AlreadyPublished, JetStream, StoredMessage
 
@@ -34,7 +35,7 @@ class Bucket:
 
     def subject(self, key: str) -> str:
         """The subject that holds ``key``."""
-        return f"$KV.{self._name}.{key}"
+        return bucket_key(self._name, key)
 
     async def get(self, key: str) -> Entry | None:
         """The value, or ``None`` if the key is absent, deleted or expired."""

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from shared.contracts.jetstream_api import API, direct_get, message_delete
 from shared.errors import BrokerUnavailable
 
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
@@ -118,19 +119,19 @@ class JetStream:
 
     async def last(self, stream: str, subject: str) -> StoredMessage | None:
         """The newest message of a subject, by Direct Get; ``None`` if there is none."""
-        reply = await self._request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+        reply = await self._request(API + direct_get(stream, subject), b"")
         return _stored(reply)
 
     async def since(self, stream: str, time: datetime) -> StoredMessage | None:
         """The first message stored at or after ``time``; ``None`` if there is none."""
         query = {"start_time": time.isoformat(), "next_by_subj": ">"}
-        reply = await self._request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode())
+        reply = await self._request(API + direct_get(stream), json.dumps(query).encode())
         return _stored(reply)
 
     async def by_sequence(self, stream: str, sequence: int) -> StoredMessage | None:
         """The message with this sequence number; ``None`` if it is gone."""
         query = json.dumps({"seq": sequence}).encode()
-        return _stored(await self._request(f"$JS.API.DIRECT.GET.{stream}", query))
+        return _stored(await self._request(API + direct_get(stream), query))
 
     async def replay(
         self, stream: str, subject: str, *, start: int = 1, batch: int = 256
@@ -153,7 +154,7 @@ class JetStream:
     async def delete(self, stream: str, sequence: int) -> bool:
         """Delete one message; ``False`` if it was gone already."""
         try:
-            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+            await self.api(message_delete(stream), {"seq": sequence})
         except ApiError as error:
             if error.err_code in NOT_FOUND:
                 return False
@@ -163,7 +164,7 @@ class JetStream:
     async def api(self, operation: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One request to ``$JS.API.<operation>``; gives the reply's object."""
         payload = json.dumps(body).encode() if body is not None else b""
-        return _object(await self._request(f"$JS.API.{operation}", payload))
+        return _object(await self._request(API + operation, payload))
 
     async def _batch(
         self, stream: str, subject: str, start: int, batch: int
@@ -174,7 +175,7 @@ class JetStream:
             subscription = await self._client.subscribe(inbox)
             query = {"seq": start, "batch": batch, "next_by_subj": subject}
             await self._client.publish(
-                f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox
+                API + direct_get(stream), json.dumps(query).encode(), reply=inbox
             )
             while True:
                 message = _stored(await subscription.next_msg(timeout=self._timeout))

@@ -6,6 +6,7 @@ import structlog
 
 from services.api.forever import forever
 from shared.contracts import streams
+from shared.contracts.jetstream_api import consumer_info, stream_info
 from shared.errors import BrokerUnavailable
 from shared.messaging.jetstream import ApiError, JetStream
 
@@ -39,9 +40,9 @@ class NatsBacklog:
         """Look once."""
         await self._look_at_requests()
         try:
-            stream = await self._jetstream.api(f"STREAM.INFO.{streams.EVENTS}")
+            stream = await self._jetstream.api(stream_info(streams.EVENTS))
             consumer = await self._jetstream.api(
-                f"CONSUMER.INFO.{streams.EVENTS}.{streams.HISTORY_CONSUMER}"
+                consumer_info(streams.EVENTS, streams.HISTORY_CONSUMER)
             )
         except (BrokerUnavailable, ApiError):
             return
@@ -51,7 +52,7 @@ class NatsBacklog:
 
     async def _look_at_requests(self) -> None:
         try:
-            stream = await self._jetstream.api(f"STREAM.INFO.{streams.REQUESTS}")
+            stream = await self._jetstream.api(stream_info(streams.REQUESTS))
         except (BrokerUnavailable, ApiError):
             self._requests = None
         else:

@@ -16,6 +16,7 @@ from shared.contracts.completions import RunCompletion
 from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId
+from shared.contracts.jetstream_api import consumer_info
 from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import JetStream
 
@@ -75,7 +76,7 @@ class NatsDepths:
         """Ask for the durable of one lane."""
         name = streams.request_consumer(model, lane)
         with refusals_mean_unavailable():
-            info = await self._jetstream.api(f"CONSUMER.INFO.{streams.REQUESTS}.{name}")
+            info = await self._jetstream.api(consumer_info(streams.REQUESTS, name))
         delivered = info["delivered"]
         return Depth(info["num_pending"], delivered["consumer_seq"], delivered["stream_seq"])
 

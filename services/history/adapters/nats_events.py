@@ -8,6 +8,7 @@ from services.history.ports import LogState, Progress, RawEvent
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId
+from shared.contracts.jetstream_api import consumer_info, stream_info, stream_purge
 from shared.messaging.jetstream import AlreadyPublished, JetStream
 
 SERVICE: Final = "history"
@@ -43,7 +44,7 @@ class NatsEventLog:
 
     async def state(self) -> LogState:
         """See the port."""
-        info = await self._jetstream.api(f"STREAM.INFO.{streams.EVENTS}")
+        info = await self._jetstream.api(stream_info(streams.EVENTS))
         state = info["state"]
         return LogState(
             first_sequence=state["first_seq"],
@@ -54,9 +55,7 @@ class NatsEventLog:
 
     async def progress(self) -> Progress:
         """See the port."""
-        info = await self._jetstream.api(
-            f"CONSUMER.INFO.{streams.EVENTS}.{streams.HISTORY_CONSUMER}"
-        )
+        info = await self._jetstream.api(consumer_info(streams.EVENTS, streams.HISTORY_CONSUMER))
         return Progress(
             floor=info["ack_floor"]["stream_seq"],
             waiting=info["num_pending"],
@@ -70,7 +69,7 @@ class NatsEventLog:
 
     async def purge(self, below: int) -> None:
         """See the port."""
-        await self._jetstream.api(f"STREAM.PURGE.{streams.EVENTS}", {"seq": below})
+        await self._jetstream.api(stream_purge(streams.EVENTS), {"seq": below})
 
 
 class NatsDeadLetters:

@@ -23,9 +23,9 @@ from services.inference_worker.dispatch import PullEnd
 from services.inference_worker.lanes import Source
 from services.inference_worker.ports import Job
 from shared.contracts import streams
+from shared.contracts.jetstream_api import API, consumer_next
 from shared.messaging.subscriptions import PROBE
 
-_NEXT: Final = f"$JS.API.CONSUMER.MSG.NEXT.{streams.REQUESTS}."
 _GRACE: Final = 2.0
 _RECONNECT_CHECK: Final = 0.25
 _STATUS: Final = "Status"
@@ -89,7 +89,9 @@ class _Pull:
         try:
             durable = streams.request_consumer(self._source.model, self._source.lane)
             await self._client.publish(
-                _NEXT + durable, json.dumps(body).encode(), reply=self._inbox
+                API + consumer_next(streams.REQUESTS, durable),
+                json.dumps(body).encode(),
+                reply=self._inbox,
             )
             async with asyncio.timeout((wait or 0.0) + _GRACE):
                 return await asyncio.shield(self._ended)
