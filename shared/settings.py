@@ -3,12 +3,23 @@
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.durations import Duration
+from shared.nkey_seeds import read_seed
+
+
+def _seed_file(value: object) -> object:
+    """A file that holds a seed, which is looked at now: a sentence is better than a refusal."""
+    if value is None or value == "":
+        return None
+    path = Path(str(value))
+    read_seed(path)
+    return path
 
 
 class NatsSettings(BaseSettings):
@@ -23,6 +34,11 @@ class NatsSettings(BaseSettings):
         default=timedelta(seconds=2),
         gt=timedelta(0),
         description="For one request to the broker or a service.",
+    )
+    nkey_seed_file: Annotated[Path | None, BeforeValidator(_seed_file)] = Field(
+        default=None,
+        description="The file with the key that a service shows the broker; `parley up` gives "
+        "each its own.",
     )
 
     @property

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 from deploy.local.addresses import LOOPBACK
-from deploy.local.errors import MissingPart
+from deploy.local.errors import LauncherError, MissingPart
 from deploy.local.spec import ChildSpec, NatsAnswers
-
-_CONFIGURATION: Final = """\
-# Written by `parley up` at every start; changes are lost.
-server_name: parley
-listen: "{host}:{port}"
-max_payload: 8MB
-write_deadline: "5s"
-ping_interval: "10s"
-ping_max: 2
-jetstream {{
-  store_dir: {store}
-  sync_interval: always
-  max_mem: 256MB
-  max_file: 8GB
-}}
-"""
+from deploy.nats.configuration import Configuration
+from deploy.nats.keys import Keys
+from shared.contracts.identities import Identity
+from shared.nkey_seeds import WrongSeed
 
 
 def nats_server(
@@ -43,24 +29,44 @@ def nats_server(
 
     Raises:
         MissingPart: the binary is not installed.
+        LauncherError: a key is damaged.
     """
     path = directory / "nats-server.conf"
-    path.write_text(configuration(directory / "store", port), encoding="utf-8")
+    path.write_text(configuration(directory, port), encoding="utf-8")
     return ChildSpec(
         name="nats",
         argv=(_binary(), "--config", str(path)),
         env=env,
         url=f"nats://{LOOPBACK}:{port}",
-        readiness=NatsAnswers(LOOPBACK, port),
+        readiness=NatsAnswers(LOOPBACK, port, keys_of(directory).file(Identity.OPERATOR)),
         ready_timeout=ready_timeout,
         grace=grace,
     )
 
 
-def configuration(store: Path, port: int) -> str:
-    """The text of nats-server's configuration file."""
-    quoted = json.dumps(str(store), ensure_ascii=False)
-    return _CONFIGURATION.format(host=LOOPBACK, port=port, store=quoted)
+def keys_of(directory: Path) -> Keys:
+    """The keys of a server that keeps its streams under ``directory``."""
+    return Keys(directory / "keys")
+
+
+def configuration(directory: Path, port: int) -> str:
+    """The text of nats-server's configuration file; keys that are missing are made.
+
+    Raises:
+        LauncherError: a key is damaged.
+    """
+    try:
+        public_keys = keys_of(directory).ensure()
+    except WrongSeed as error:
+        sentence = f"{error}; remove it, and the next start makes another."
+        raise LauncherError(sentence) from error
+    return Configuration(
+        host=LOOPBACK,
+        port=port,
+        store=directory / "store",
+        public_keys=public_keys,
+        origin="Written by `parley up` at every start; changes are lost.",
+    ).text()
 
 
 def _binary() -> str:

@@ -11,13 +11,15 @@ from typing import Final
 from deploy.local.addresses import Addresses
 from deploy.local.data_dir import DataDir
 from deploy.local.engine import demo_engine, find_engines
-from deploy.local.errors import PortTaken
+from deploy.local.errors import PortTaken, WrongSetting
 from deploy.local.external import reachable, shown
 from deploy.local.mongo_server import mongo_server
-from deploy.local.nats_server import nats_server
+from deploy.local.nats_server import keys_of, nats_server
 from deploy.local.settings import LauncherSettings
 from deploy.local.spec import External, Part
 from deploy.local.topology import Request, Topology, topology
+from deploy.nats.keys import Keys
+from shared.nkey_seeds import WrongSeed
 
 _HIGHEST_PORT: Final = 65_535
 
@@ -71,6 +73,7 @@ class Preparation:
                 stop_grace=self.settings.stop_grace,
                 drain_grace=self.settings.drain_grace,
                 web_dist=self.options.web_dist,
+                nats_keys=self._nats_keys(),
             )
         )
 
@@ -98,6 +101,19 @@ class Preparation:
             ready_timeout=self.settings.ready_timeout,
             grace=self.settings.stop_grace,
         )
+
+    def _nats_keys(self) -> Keys | None:
+        if not self.settings.nats_url:
+            return keys_of(self.data.nats)
+        if self.settings.nats_keys_dir is None:
+            return None
+        keys = Keys(self.settings.nats_keys_dir.absolute())
+        try:
+            keys.public_keys()
+        except WrongSeed as error:
+            sentence = f"NATS_KEYS_DIR: {error}."
+            raise WrongSetting(sentence) from error
+        return keys
 
     async def _mongo(self, addresses: Addresses) -> Part:
         if url := self.settings.mongodb_url:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from deploy.local.errors import ChildDied, NotReady, WrongSetting
 from deploy.local.spec import ChildSpec, ExitsZero, HttpOk, NatsAnswers, Printed, TcpAccepts
+from shared.nkey_seeds import public_key, read_seed, signature
 
 _BETWEEN_TRIES: Final = 0.05
 _ONE_TRY: Final = 2.0
@@ -89,7 +91,7 @@ async def tcp_accepts(host: str, port: int) -> bool:
     return True
 
 
-async def nats_answers(host: str, port: int) -> bool:
+async def nats_answers(host: str, port: int, key_file: Path | None = None) -> bool:
     """Whether a NATS server at ``host:port`` introduces itself and answers a ping."""
     try:
         async with asyncio.timeout(_ONE_TRY):
@@ -98,12 +100,21 @@ async def nats_answers(host: str, port: int) -> bool:
                 kind, _, info = (await reader.readline()).partition(b" ")
                 if kind != b"INFO" or "server_id" not in json.loads(info):
                     return False
-                writer.write(b'CONNECT {"verbose":false,"pedantic":false}\r\nPING\r\n')
+                options = {"verbose": False, "pedantic": False, **_proof(key_file, info)}
+                writer.write(b"CONNECT %s\r\nPING\r\n" % json.dumps(options).encode())
                 return (await reader.readline()).strip() == b"PONG"
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError):
         return False
+
+
+def _proof(key_file: Path | None, info: bytes) -> dict[str, str]:
+    nonce = json.loads(info).get("nonce")
+    if key_file is None or nonce is None:
+        return {}
+    seed = read_seed(key_file)
+    return {"nkey": public_key(seed), "sig": signature(seed, nonce)}
 
 
 async def http_ok(url: str) -> bool:
@@ -146,7 +157,7 @@ async def _answers(readiness: TcpAccepts | NatsAnswers | HttpOk) -> bool:
     match readiness:
         case TcpAccepts(host, port):
             return await tcp_accepts(host, port)
-        case NatsAnswers(host, port):
-            return await nats_answers(host, port)
+        case NatsAnswers(host, port, key_file):
+            return await nats_answers(host, port, key_file)
         case HttpOk(url):
             return await http_ok(url)

@@ -87,6 +87,12 @@ class LauncherSettings(BaseModel):
         alias="NATS_URL",
         description="The broker to use, several by commas; unset, `parley up` starts one.",
     )
+    nats_keys_dir: Path | None = Field(
+        default=None,
+        alias="NATS_KEYS_DIR",
+        description="The keys for the broker at NATS_URL, made by `python -m deploy.nats`; each "
+        "service gets its own.",
+    )
     mongodb_url: Annotated[str | None, BeforeValidator(_mongodb_address)] = Field(
         default=None,
         alias="MONGODB_URL",

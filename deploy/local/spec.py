@@ -31,6 +31,8 @@ class NatsAnswers:
 
     host: str
     port: int
+    key_file: Path | None = None
+    """With the key to show it."""
 
 
 @dataclass(frozen=True, slots=True)

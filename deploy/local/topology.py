@@ -19,9 +19,17 @@ from deploy.local.spec import (
     Readiness,
     Stage,
 )
+from deploy.nats.keys import Keys
+from shared.contracts.identities import Identity
 
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_IDENTITIES: Final = {
+    "provision": Identity.PROVISIONER,
+    "history": Identity.HISTORY,
+    "worker": Identity.WORKER,
+    "api": Identity.GATEWAY,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,8 @@ class Request:
     stop_grace: timedelta
     drain_grace: timedelta
     web_dist: Path | None = None
+    nats_keys: Keys | None = None
+    """Of every service; without them the user's environment says what the broker wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +134,24 @@ def _service(
         name=name,
         # -P: what lies in the directory that the user is in must not pass for a part of Parley.
         argv=(sys.executable, "-P", "-m", "deploy.local.services", *command),
-        env={**_defaults(request), **request.environment, **_facts(request), **(extra or {})},
+        env={
+            **_defaults(request),
+            **request.environment,
+            **_facts(request),
+            **_key(request, command[0]),
+            **(extra or {}),
+        },
         readiness=readiness or Printed(),
         url=url,
         ready_timeout=request.ready_timeout,
         grace=grace or request.stop_grace,
     )
+
+
+def _key(request: Request, command: str) -> dict[str, str]:
+    if request.nats_keys is None:
+        return {}
+    return {"NATS_NKEY_SEED_FILE": str(request.nats_keys.file(_IDENTITIES[command]))}
 
 
 def _defaults(request: Request) -> dict[str, str]:

@@ -15,9 +15,10 @@ from faststream.nats import NatsRouter
 from deploy.provisioning.provisioner import Provisioner
 from deploy.provisioning.settings import Settings
 from shared.contracts import streams, subjects
+from shared.contracts.identities import Identity
 from shared.contracts.workers import Provisioned, ProvisionModel
 from shared.errors import BrokerUnavailable
-from shared.messaging.connection import build_broker
+from shared.messaging.connection import build_broker, credentials, is_refusal, refused
 from shared.messaging.jetstream import ApiError, JetStream
 from shared.observability.logging import READY
 from shared.tasks import end_tasks
@@ -77,7 +78,7 @@ async def ending_with(
 
 def create_app(settings: Settings) -> FastStream:
     """Wire the watching provisioner; nothing connects before the app starts."""
-    broker = build_broker(settings.nats, name="parley-provision", inbox_prefix="_INBOX_provision")
+    broker = build_broker(settings.nats, Identity.PROVISIONER)
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None]:
@@ -109,13 +110,14 @@ async def provision_once(settings: Settings) -> None:
     """``parley provision``: make everything and end.
 
     Raises:
+        CredentialsRefused: the broker does not know the key.
         BrokerUnavailable: no broker at ``NATS_URL``, or one without JetStream.
         ApiError: the server refuses a definition.
     """
     try:
         client = await nats.connect(
             settings.nats.servers,
-            name="parley-provision",
+            **credentials(Identity.PROVISIONER, settings.nats.nkey_seed_file),
             connect_timeout=5,
             allow_reconnect=False,
             # Even so nats-py would try for two minutes to connect at first, and log each failure.
@@ -124,6 +126,8 @@ async def provision_once(settings: Settings) -> None:
             error_cb=_raised_anyway,
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
+        if is_refusal(error):
+            raise refused(settings.nats) from error
         # The part before the @ is a secret.
         places = ", ".join(server.rpartition("@")[2] for server in settings.nats.servers)
         message = f"no NATS server answers at {places} (NATS_URL)"

@@ -55,6 +55,7 @@ from services.api.ports.viewers import Feeds, Watchers
 from services.api.settings import Settings
 from shared.clock import utc_now
 from shared.contracts import subjects
+from shared.contracts.identities import Identity
 from shared.errors import BrokerUnavailable
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
@@ -118,9 +119,9 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     """Connect, prove the inbox, listen to the catalog; closes what it opened.
 
     Raises:
-        BrokerUnavailable: no broker within the start-up timeout.
+        BrokerUnavailable: no broker within the start-up timeout, or one that refuses the key.
     """
-    broker = build_broker(settings.nats, name="parley-api", inbox_prefix="_INBOX_api")
+    broker = build_broker(settings.nats, Identity.GATEWAY)
     try:
         async with asyncio.timeout(settings.api.startup_timeout.total_seconds()):
             client = await broker.connect()

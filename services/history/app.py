@@ -43,6 +43,7 @@ from services.history.tree_reading import TreeReading
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
 from shared.clock import utc_now
+from shared.contracts.identities import Identity
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
 from shared.observability.logging import READY
@@ -155,9 +156,7 @@ def create_app(settings: Settings, *, wrap: WrapStore = as_it_is) -> FastStream:
         settings: Read once by the caller.
         wrap: Puts something around what is written to; tests put faults there.
     """
-    broker = build_broker(
-        settings.nats, name="parley-history", inbox_prefix="_INBOX_history", graceful_timeout=5
-    )
+    broker = build_broker(settings.nats, Identity.HISTORY, graceful_timeout=5)
     background = Background(lambda: app.exit())
     opened: list[_History] = []
     clients: list[MongoClient] = []

@@ -29,6 +29,7 @@ from services.inference_worker.offering import Offering
 from services.inference_worker.offering_ports import Intervals, Worker
 from services.inference_worker.settings import Settings
 from shared.clock import utc_now
+from shared.contracts.identities import Identity
 from shared.contracts.workers import WorkerProbe
 from shared.messaging.connection import build_broker
 from shared.messaging.jetstream import JetStream
@@ -144,7 +145,7 @@ def create_app(settings: Settings, *, surround: Surround = as_they_are) -> FastS
         settings: Read once by the caller.
         surround: Puts something between completions and the broker; tests put faults there.
     """
-    broker = build_broker(settings.nats, name="parley-worker", inbox_prefix="_INBOX_worker")
+    broker = build_broker(settings.nats, Identity.WORKER)
     started: list[Parts] = []
 
     async def start() -> None:

@@ -8,16 +8,23 @@ from types import TracebackType
 from typing import Self
 
 import httpx
-import nats
 from nats.aio.client import Client
 
+from shared.contracts.identities import Identity
 from shared.messaging.jetstream import JetStream
 from tests.faults.process import SAID, Process
 from tests.faults.reader import Reader
 from tests.support.mongo_server import MongoServer
+from tests.support.nats_keys import connect, seed_file
 from tests.support.nats_server import NatsServer
 
 _PYTHON = (sys.executable, "-P", "-m")
+_IDENTITIES = {
+    "provision": Identity.PROVISIONER,
+    "history": Identity.HISTORY,
+    "worker": Identity.WORKER,
+    "gateway": Identity.GATEWAY,
+}
 
 
 class Cluster:
@@ -37,7 +44,7 @@ class Cluster:
         port = free_port()
         self.monitor = f"http://127.0.0.1:{port}"
         """The broker's own, of a broker that was not brought."""
-        self.nats = broker or NatsServer(directory / "nats", extra=f"http: 127.0.0.1:{port}")
+        self.nats = broker or NatsServer(directory / "nats", monitor=f"127.0.0.1:{port}")
         self.mongo = MongoServer(directory / "mongo")
         self.processes: list[Process] = []
         self.http = httpx.AsyncClient(trust_env=False, timeout=30)
@@ -54,7 +61,7 @@ class Cluster:
     async def __aenter__(self) -> Self:
         await self.nats.start()
         self.mongo.start()
-        self._client = await nats.connect(self.nats.url, max_reconnect_attempts=-1)
+        self._client = await connect(self.nats.url, max_reconnect_attempts=-1)
         self.jetstream = JetStream(self._client)
         self.provisioner = await self.process(
             "provision", "deploy.provisioning", arguments=("--watch",)
@@ -79,6 +86,7 @@ class Cluster:
         self.nats.kill()
         self.mongo.thaw()
         self.mongo.kill()
+        self.nats.permit_nothing_more()
 
     @property
     def client(self) -> Client:
@@ -98,6 +106,8 @@ class Cluster:
     ) -> Process:
         """Start a module of Python's with the cluster's environment; gives it once it is ready."""
         facts = {"NATS_URL": self.nats.url, "MONGODB_URL": self.mongo.url}
+        if name in _IDENTITIES:
+            facts["NATS_NKEY_SEED_FILE"] = str(seed_file(_IDENTITIES[name]))
         number = sum(other.name.startswith(name) for other in self.processes)
         process = Process(
             f"{name}-{number}",

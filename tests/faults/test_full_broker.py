@@ -79,7 +79,7 @@ def _fill(junk: Path) -> None:
 async def test_a_full_disk_fails_visibly_and_loses_nothing_that_was_acknowledged(
     tmp_path: Path, small_disk: Path, report: Report
 ) -> None:
-    broker = NatsServer(small_disk, storage="max_file: 8GB")
+    broker = NatsServer(small_disk)
     async with Cluster(tmp_path, broker=broker) as cluster:
         await cluster.worker()
         before = [cluster.ask(f"Before {n} [demo tokens=5 tps=0]").start() for n in range(10)]

@@ -4,11 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 
-from deploy.provisioning.provisioner import Provisioner
 from services.api.settings import Settings as GatewaySettings
 from shared.contracts.streams import Capacity
 from shared.messaging.jetstream import JetStream
@@ -16,6 +14,7 @@ from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.worker import ScriptedWorker, scripted_worker
 from tests.fakes.history.running import history_settings, running_history
 from tests.support.mongo_server import MongoServer
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
 
 
@@ -27,7 +26,7 @@ async def nats_server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
 
 @pytest.fixture
 async def client(nats_server: NatsServer) -> AsyncGenerator[Client]:
-    connected = await nats.connect(nats_server.url, max_reconnect_attempts=-1)
+    connected = await connect(nats_server.url, max_reconnect_attempts=-1)
     yield connected
     # A test may have killed the broker; nats-py 2.16 then writes to a transport that is gone,
     # which is an OSError and, on Python 3.13, a TypeError.
@@ -41,8 +40,8 @@ def jetstream(client: Client) -> JetStream:
 
 
 @pytest.fixture
-async def provisioned(jetstream: JetStream) -> JetStream:
-    await Provisioner(jetstream, Capacity()).provision()
+async def provisioned(nats_server: NatsServer, jetstream: JetStream) -> JetStream:
+    await nats_server.provision(Capacity())
     return jetstream
 
 

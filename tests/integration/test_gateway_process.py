@@ -11,8 +11,10 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
+from shared.contracts.identities import Identity
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.worker import chunks_of, scripted_worker
+from tests.support.nats_keys import seed_file
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -27,6 +29,10 @@ async def start(**environment: str) -> asyncio.subprocess.Process:
         env={"PATH": os.defpath, **environment},
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+def known_to(server: NatsServer) -> dict[str, str]:
+    return {"NATS_URL": server.url, "NATS_NKEY_SEED_FILE": str(seed_file(Identity.GATEWAY))}
 
 
 async def refusal(**environment: str) -> tuple[int | None, str]:
@@ -47,7 +53,7 @@ async def test_a_stop_lets_a_stream_finish_and_ends_with_zero(
     nats_server: NatsServer, client: Client, provisioned: JetStream
 ) -> None:
     async with scripted_worker(client, provisioned) as worker:
-        process = await start(NATS_URL=nats_server.url, API_PORT="0")
+        process = await start(**known_to(nats_server), API_PORT="0")
         port = await ready(process)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "stream": True}
@@ -109,7 +115,7 @@ async def test_a_missing_broker_is_a_sentence_and_exit_code_1() -> None:
 
 
 async def test_an_idle_connection_outlives_those_of_clients(nats_server: NatsServer) -> None:
-    process = await start(NATS_URL=nats_server.url, API_PORT="0")
+    process = await start(**known_to(nats_server), API_PORT="0")
     port = await ready(process)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"

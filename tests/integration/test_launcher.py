@@ -13,13 +13,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import nats
 import psutil  # type: ignore[import-untyped]
 import pytest
 from pymongo import MongoClient
 
 from deploy.local import registry
 from deploy.local.leftovers import stop_leftovers
+from deploy.local.nats_server import keys_of
+from deploy.provisioning.provisioner import Provisioner
+from shared.contracts import streams, subjects
+from shared.contracts.identities import Identity
+from shared.contracts.jetstream_api import stream_info
+from shared.contracts.streams import Capacity
+from shared.errors import BrokerUnavailable
+from shared.messaging.jetstream import JetStream
+from tests.support.nats_keys import connect
 from tests.support.stack import PARLEY, Stack, alive
 from tests.support.waiting import eventually
 
@@ -216,10 +224,15 @@ async def test_killed_servers_come_back_at_the_same_address_with_their_data(
     async with Launcher(tmp_path / "data", [child("nats"), child("mongo")]) as launcher:
         before = launcher.pids()
         addresses = launcher.url("nats"), launcher.url("mongo")
-        broker = await nats.connect(addresses[0], max_reconnect_attempts=-1)
-        jetstream = broker.jetstream()
-        await jetstream.add_stream(name="NOTES", subjects=["notes"])
-        await jetstream.publish("notes", b"kept")
+        keys = keys_of(tmp_path / "data" / "nats")
+        broker = await connect(
+            addresses[0], Identity.PROVISIONER, keys=keys, max_reconnect_attempts=-1
+        )
+        jetstream = JetStream(broker)
+        await Provisioner(jetstream, Capacity()).provision()
+        history = await connect(addresses[0], Identity.HISTORY, keys=keys)
+        await JetStream(history).publish(subjects.dead_letters("history"), b"kept")
+        await history.close()
         async with collection(addresses[1]) as notes:
             await asyncio.to_thread(notes.insert_one, {"_id": "kept"})
 
@@ -232,9 +245,10 @@ async def test_killed_servers_come_back_at_the_same_address_with_their_data(
 
         async def stream_is_back() -> bool:
             try:
-                return (await jetstream.stream_info("NOTES")).state.messages == 1
-            except nats.errors.Error:
+                info = await jetstream.api(stream_info(streams.DEAD_LETTERS))
+            except BrokerUnavailable:
                 return False
+            return bool(info["state"]["messages"] == 1)
 
         await eventually(stream_is_back)
         await broker.close()

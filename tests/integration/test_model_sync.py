@@ -151,9 +151,9 @@ async def test_a_worker_that_is_stopped_during_a_sync_ends_in_time(
             replies.append(EngineRelisted.from_bytes(message.data))
 
     inbox = client.new_inbox()
-    await client.subscribe(inbox, cb=receive)
-    for _ in range(20):
-        await client.publish(subjects.SYNC, b"", reply=inbox)
+    await client.subscribe(f"{inbox}.*", cb=receive)
+    for number in range(20):
+        await client.publish(subjects.SYNC, b"", reply=f"{inbox}.{number}")
     await client.flush()
     worker.terminate()
 

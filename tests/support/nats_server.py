@@ -11,19 +11,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy.nats.configuration import Configuration
+from deploy.provisioning.provisioner import Provisioner
+from shared.contracts.identities import Identity
+from shared.contracts.streams import Capacity
+from shared.messaging.jetstream import JetStream
+from shared.nkey_seeds import new_seed, public_key
+from tests.support.nats_keys import TESTER, connect, known_keys, tester, tester_key
+
+_VIOLATION = " Violation - "
 BINARY = Path(sys.prefix) / "bin" / "nats-server"
 
 
 class NatsServer:
-    """``async with NatsServer(directory) as server: connect(server.url)``.
+    """``async with NatsServer(directory) as server: await connect(server.url)``.
 
-    It can be killed and started again on the same port and store.
+    It runs with the configuration that is shipped, and can be killed and started again on the same
+    port and store. What somebody has tried without permission fails the test at the end.
     """
 
-    def __init__(self, directory: Path, *, extra: str = "", storage: str = "") -> None:
+    def __init__(self, directory: Path, *, monitor: str | None = None) -> None:
         self._directory = directory
-        self._extra = extra
-        self._storage = storage
+        self._monitor = monitor
+        self._log = directory / "nats.log"
+        self._read = 0
+        self.strangers: set[Identity] = set()
+        """Whose keys it does not know from its next start on."""
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -42,23 +55,34 @@ class NatsServer:
         """Start, and return once it accepts connections."""
         ports = self._directory / "ports"
         ports.mkdir(parents=True, exist_ok=True)
-        config = self._directory / "nats.conf"
-        config.write_text(
-            f"listen: 127.0.0.1:{self.port or -1}\n"
-            f"max_payload: 8MB\nwrite_deadline: '5s'\nping_interval: '10s'\nping_max: 2\n"
-            f"ports_file_dir: '{ports}'\n"
-            f"jetstream {{ store_dir: '{self._directory / 'store'}', sync_interval: always, "
-            f"{self._storage} }}\n"
-            f"{self._extra}\n"
-        )
-        self._process = self._spawn(config)
+        self._process = self._spawn(self._configuration(ports))
         async with asyncio.timeout(10):
             while not self._listening(ports):
-                assert self._process.poll() is None, (self._directory / "nats.log").read_text()
+                assert self._process.poll() is None, self._log.read_text()
                 await asyncio.sleep(0.01)
 
+    def reload(self) -> None:
+        """SIGHUP: read the configuration anew, with what ``strangers`` are now."""
+        self._configuration(self._directory / "ports")
+        os.kill(self.pid, signal.SIGHUP)
+
+    def _configuration(self, ports: Path) -> Path:
+        shipped = Configuration(
+            host="127.0.0.1",
+            port=self.port or -1,
+            store=self._directory / "store",
+            public_keys={
+                **known_keys().public_keys(),
+                **{stranger: public_key(new_seed()) for stranger in self.strangers},
+            },
+            monitor=self._monitor,
+        )
+        config = self._directory / "nats.conf"
+        config.write_text(f"{shipped.text(tester())}ports_file_dir: '{ports}'\n")
+        return config
+
     def _spawn(self, config: Path) -> subprocess.Popen[bytes]:
-        with (self._directory / "nats.log").open("ab") as output:
+        with self._log.open("ab") as output:
             return subprocess.Popen([BINARY, "-c", config], stdout=output, stderr=output)
 
     def _listening(self, ports: Path) -> bool:
@@ -74,6 +98,12 @@ class NatsServer:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    async def provision(self, capacity: Capacity) -> None:
+        """Make all streams, as ``parley provision`` does."""
+        client = await connect(self.url, Identity.PROVISIONER)
+        await Provisioner(JetStream(client), capacity).provision()
+        await client.close()
+
     def kill(self) -> None:
         """Kill -9."""
         self._end(signal.SIGKILL)
@@ -87,6 +117,22 @@ class NatsServer:
             os.kill(self._process.pid, how)
             self._process.wait(10)
 
+    def violations(self) -> list[str]:
+        """What was tried without permission since the last call: ``worker: Publish … "subject"``.
+
+        The broker's own word: a client that is refused may not notice.
+        """
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            text = log.read().decode(errors="replace")
+            self._read = log.tell()
+        return [_named(line) for line in violations_in(text)]
+
+    def permit_nothing_more(self) -> None:
+        """Fail if somebody has tried what he may not."""
+        tried = self.violations()
+        assert tried == [], "\n".join(["without permission (deploy/nats/permissions.py):", *tried])
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -98,3 +144,17 @@ class NatsServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self.permit_nothing_more()
+
+
+def violations_in(log: str) -> list[str]:
+    """The lines of a broker's log that say who tried what without permission."""
+    return [line for line in log.splitlines() if _VIOLATION in line]
+
+
+def _named(line: str) -> str:
+    names = {key: str(identity) for identity, key in known_keys().public_keys().items()}
+    for key, name in {**names, tester_key(): TESTER}.items():
+        if key in line:
+            return f"{name}: {line.partition('[ERR] ')[2]}"
+    return line

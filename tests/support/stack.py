@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.nats_server import violations_in
+
 PARLEY = Path(sys.prefix) / "bin" / "parley"
 
 
@@ -109,6 +111,9 @@ class Stack:
             code = await self._process.wait()
             assert self._reader is not None
             await self._reader
+        broker = self.data_dir / "logs" / "nats.log"
+        tried = violations_in(broker.read_text()) if broker.exists() else []
+        assert tried == [], "\n".join(["without permission (deploy/nats/permissions.py):", *tried])
         return code
 
     async def kill_launcher(self) -> None:

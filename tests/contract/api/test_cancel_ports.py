@@ -5,10 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import nats
 import pytest
 
-from deploy.provisioning.provisioner import Provisioner
 from services.api.adapters.nats_journal import NatsJournal, NatsQueue, NatsTombstones
 from services.api.adapters.nats_keys import NatsKeys
 from services.api.adapters.nats_queue_notes import NatsQueueNotes
@@ -17,6 +15,7 @@ from services.api.ports.keys import KeyEntry, Keys, Mark, Marks
 from services.api.ports.queue import QueueNotes
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted
+from shared.contracts.identities import Identity
 from shared.contracts.ids import CompletionId, UserId, new_completion_id
 from shared.contracts.streams import Capacity
 from shared.messaging.jetstream import JetStream
@@ -28,6 +27,7 @@ from tests.fakes.api.ports import (
     FakeQueueNotes,
     FakeTombstones,
 )
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -50,9 +50,9 @@ async def ports(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
         yield Ports(FakeJournal(), FakeKeys(), marks, FakeQueueNotes(queue), queue, marks)
         return
     async with NatsServer(tmp_path / "nats") as server:
-        client = await nats.connect(server.url)
+        await server.provision(Capacity())
+        client = await connect(server.url, Identity.GATEWAY)
         jetstream = JetStream(client)
-        await Provisioner(jetstream, Capacity()).provision()
         tombstones = NatsTombstones(jetstream, ttl=60)
         yield Ports(
             NatsJournal(jetstream),

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import nats
 import pytest
 from nats.aio.client import Client
 
@@ -14,9 +13,11 @@ from services.api.ports.mailbox import Mailbox
 from services.api.ports.viewers import Feeds, Listening
 from shared.contracts import subjects
 from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.identities import Identity
 from shared.contracts.ids import CompletionId, new_completion_id
 from shared.errors import BrokerUnavailable
 from tests.fakes.api.ports import FakeFeeds
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -38,7 +39,9 @@ async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
 
 @pytest.fixture
 async def client(server: NatsServer) -> AsyncGenerator[Client]:
-    connected = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    connected = await connect(
+        server.url, Identity.GATEWAY, max_reconnect_attempts=-1, reconnect_time_wait=0.05
+    )
     yield connected
     await connected.close()
 

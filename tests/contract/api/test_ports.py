@@ -7,11 +7,9 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 
-from deploy.provisioning.provisioner import Provisioner
 from services.api.adapters.nats_connection import NatsConnection
 from services.api.adapters.nats_inbox import NatsInbox
 from services.api.adapters.nats_journal import NatsFrameLog, NatsJournal, NatsQueue
@@ -25,6 +23,7 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
+from shared.contracts.identities import Identity
 from shared.contracts.ids import CompletionId, UserId, new_completion_id, new_session_id
 from shared.contracts.streams import Capacity
 from shared.errors import QueueFull
@@ -38,6 +37,7 @@ from tests.fakes.api.ports import (
     FakeWorkers,
     SetClock,
 )
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -104,9 +104,9 @@ async def ports(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
         yield Fakes()
         return
     async with NatsServer(tmp_path / "nats") as server:
-        client = await nats.connect(server.url)
+        await server.provision(Capacity(queue_limit=2))
+        client = await connect(server.url, Identity.GATEWAY)
         jetstream = JetStream(client)
-        await Provisioner(jetstream, Capacity(queue_limit=2)).provision()
         yield OverNats(client, jetstream)
         await client.close()
 
@@ -233,7 +233,9 @@ async def test_the_inbox_sorts_frames_into_mailboxes_and_alarms_after_a_reconnec
     tmp_path: Path,
 ) -> None:
     async with NatsServer(tmp_path / "nats") as server:
-        client = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=1)
+        client = await connect(
+            server.url, Identity.GATEWAY, max_reconnect_attempts=-1, reconnect_time_wait=1
+        )
         inbox = NatsInbox(client)
         connection = NatsConnection(client, inbox, on_connected=[])
         assert not connection.ready()

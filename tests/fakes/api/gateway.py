@@ -15,7 +15,9 @@ from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import ApiSettings, LlmSettings, Settings
 from services.api.world import OpenWorld, nats_world
+from shared.contracts.identities import Identity
 from shared.settings import DeadlineSettings, NatsSettings
+from tests.support.nats_keys import seed_file
 from tests.support.waiting import eventually
 
 
@@ -35,7 +37,11 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
     }
     return Settings(
         api=ApiSettings.model_validate({**defaults, **api}),
-        nats=NatsSettings(url=url, request_timeout=timedelta(seconds=1)),
+        nats=NatsSettings(
+            url=url,
+            nkey_seed_file=seed_file(Identity.GATEWAY),
+            request_timeout=timedelta(seconds=1),
+        ),
         deadlines=DeadlineSettings.model_validate(deadlines),
         llm=llm,
     )

@@ -21,10 +21,12 @@ from shared.contracts import session_questions as asked
 from shared.contracts.chat import Failure
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import HistoryHealth, Reply
+from shared.contracts.identities import Identity
 from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
 from shared.messaging.jetstream import JetStream
 from shared.settings import NatsSettings
+from tests.support.nats_keys import seed_file
 from tests.support.waiting import eventually
 
 _R = TypeVar("_R", bound=Reply)
@@ -34,7 +36,7 @@ Event = CompletionAccepted | CompletionCompleted
 def history_settings(nats_url: str, mongo_url: str, **options: object) -> Settings:
     """Settings for two servers; ``options`` are those of ``HistorySettings``."""
     return Settings(
-        nats=NatsSettings(url=nats_url),
+        nats=NatsSettings(url=nats_url, nkey_seed_file=seed_file(Identity.HISTORY)),
         mongo=MongoSettings(url=mongo_url),
         history=HistorySettings.model_validate(options),
     )
@@ -61,6 +63,7 @@ class HistoryProcess:
         self._environment = {
             **os.environ,  # noqa: TID251 - a child needs its PATH
             "NATS_URL": nats_url,
+            "NATS_NKEY_SEED_FILE": str(seed_file(Identity.HISTORY)),
             "MONGODB_URL": mongo_url,
         }
         self._process: subprocess.Popen[bytes] | None = None

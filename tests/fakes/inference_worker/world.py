@@ -26,6 +26,7 @@ from shared.clock import utc_now
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind, parse_frame
+from shared.contracts.identities import Identity
 from shared.contracts.ids import CompletionId, new_completion_id
 from shared.contracts.streams import Capacity
 from shared.contracts.workers import (
@@ -38,6 +39,7 @@ from shared.contracts.workers import (
 from shared.messaging.jetstream import JetStream
 from shared.observability.logging import READY
 from tests.fakes.inference_worker.requests import request
+from tests.support.nats_keys import seed_file
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
@@ -155,6 +157,7 @@ class World:
             {
                 **os.environ,  # noqa: TID251 - a child needs its path
                 "NATS_URL": self._server.url,
+                "NATS_NKEY_SEED_FILE": str(seed_file(Identity.WORKER)),
                 "OLLAMA_BASE_URL": f"http://127.0.0.1:{self._engine_port}",
                 "WORKER_CHECK_INTERVAL": "1s",
                 **environment,

@@ -46,7 +46,9 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_the_broker_is_configured_for_loopback_and_for_durability(tmp_path: Path) -> None:
-    text = configuration(tmp_path / 'odd "name"', 4222)
+    odd = tmp_path / 'odd "name"'
+    odd.mkdir()
+    text = configuration(odd, 4222)
 
     assert 'listen: "127.0.0.1:4222"' in text
     assert "sync_interval: always" in text
