@@ -15,6 +15,7 @@ from shared.contracts.history import Reply
 from shared.contracts.questions import Question
 from shared.contracts.wire import WireModel
 from shared.errors import ChatError, HistoryUnavailable, InvalidRequest, PayloadTooLarge
+from shared.messaging.copies import is_copy
 
 _PROMPT: Final = 2.5
 """Seconds for an operation that only asks the database."""
@@ -100,6 +101,9 @@ def _handler(
 
 async def _undecoded(message: NatsMessage) -> bytes:
     # A payload that FastStream cannot decode would get no answer at all.
+    if is_copy(message.headers):
+        log.error("copy_refused", subject=message.raw_message.subject)
+        return b""
     return message.body
 
 

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from services.history.intake import Intake
 from services.history.ports import RawEvent
 from shared.contracts import streams
+from shared.messaging.copies import is_copy
 
 _PULL: Final = 1.0
 """Seconds that one pull waits: one that a broker or a consumer took with it is missed so long."""
@@ -109,6 +110,9 @@ class NatsConsumer:
                 delivery = _delivery(message) if message is not None else None
                 if delivery is not None and _stopping():
                     await delivery.again(0)
+                elif delivery is not None and message is not None and is_copy(message.headers):
+                    log.error("copy_refused", subject=message.subject)
+                    await delivery.drop()
                 elif delivery is not None:
                     await self._take(delivery)
         finally:

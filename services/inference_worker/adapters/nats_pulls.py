@@ -24,6 +24,7 @@ from services.inference_worker.lanes import Source
 from services.inference_worker.ports import Job
 from shared.contracts import streams
 from shared.contracts.jetstream_api import API, consumer_next
+from shared.messaging.copies import is_copy
 from shared.messaging.subscriptions import PROBE
 
 _GRACE: Final = 2.0
@@ -134,6 +135,11 @@ class _Pull:
             pulled_at=time.monotonic(),
             timeout=self._timeout,
         )
+        if is_copy(headers):
+            log.error("copy_refused", subject=message.subject)
+            await job.drop()
+            self.end(PullEnd.EMPTY)
+            return
         if not self._take(self._source, job):
             await job.give_back()
         self.end(PullEnd.JOB)
