@@ -11,6 +11,8 @@ from nats.aio.client import Client
 from deploy.local.nats_server import keys_of
 from shared.contracts.identities import Identity
 from shared.nkey_seeds import read_seed
+from tests.support.nats_keys import known_keys
+from tests.support.nats_server import NatsServer
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.e2e
@@ -98,3 +100,22 @@ async def test_a_damaged_key_stops_the_start_with_one_sentence(tmp_path: Path) -
     key.unlink()
     async with Stack(tmp_path / "data") as mended:
         assert await says(mended, "[demo tps=0] hello")
+
+
+async def test_a_broker_of_the_users_own_is_used_with_the_keys_that_were_made_for_it(
+    tmp_path: Path,
+) -> None:
+    async with NatsServer(tmp_path / "broker") as broker:
+        directory = known_keys().directory
+        environment = {"NATS_URL": broker.url, "NATS_KEYS_DIR": str(directory)}
+        async with Stack(tmp_path / "data", environment=environment) as stack:
+            assert await says(stack, "[demo tps=0] hello")
+
+        environment["NATS_KEYS_DIR"] = str(tmp_path)
+        stack = Stack(tmp_path / "data", environment=environment)
+        with pytest.raises(AssertionError):
+            await stack.start()
+    missing = tmp_path / f"{Identity.PROVISIONER}.nk"
+    assert stack.lines[-1] == (
+        f"parley: NATS_KEYS_DIR: the key file {missing} cannot be read: No such file or directory."
+    )

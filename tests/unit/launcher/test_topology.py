@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.local.spec import ChildSpec, ExitsZero, External, HttpOk, Printed, TcpAccepts
 from deploy.local.topology import Request, Topology, gateway_url, topology
+from deploy.nats.keys import Keys
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound
 
@@ -59,6 +60,34 @@ def test_servers_of_the_user_are_named_and_not_started() -> None:
     assert names(plan)[0] == ["mongo"]
     assert [e.name for e in plan.externals] == ["nats", "engine-1", "engine-2"]
     assert spec(plan, "history").env["NATS_URL"] == "nats://broker:4222"
+
+
+def test_each_service_gets_its_own_key_whatever_the_user_has_set() -> None:
+    keys = Keys(Path("/data/nats/keys"))
+    environment = {**REQUEST.environment, "NATS_NKEY_SEED_FILE": "/mine.nk"}
+
+    plan = topology(replace(REQUEST, nats_keys=keys, environment=environment))
+
+    given = {
+        child.name: child.env.get("NATS_NKEY_SEED_FILE") for stage in plan.stages for child in stage
+    }
+    for name, key in (
+        ("provision-once", "provisioner"),
+        ("provision", "provisioner"),
+        ("history", "history"),
+        ("worker-2", "worker"),
+        ("gateway-2", "gateway"),
+    ):
+        assert given[name] == f"/data/nats/keys/{key}.nk"
+    assert given["nats"] is None
+
+
+def test_without_keys_of_its_own_the_launcher_leaves_the_users_alone() -> None:
+    environment = {**REQUEST.environment, "NATS_NKEY_SEED_FILE": "/mine.nk"}
+
+    plan = topology(replace(REQUEST, environment=environment))
+
+    assert spec(plan, "history").env["NATS_NKEY_SEED_FILE"] == "/mine.nk"
 
 
 def test_each_engine_has_its_own_workers() -> None:
