@@ -1,5 +1,11 @@
 """The use cases of a gateway over its ports: plain construction, no container."""
 
+from services.api.access.addresses import ClientAddresses
+from services.api.access.gateway_access import GatewayAccess
+from services.api.access.identity import Identity
+from services.api.access.key_admin import KeyAdmin
+from services.api.access.origins import Origins
+from services.api.access.presence import Presence
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.completions.cancelling import Cancelling
@@ -130,6 +136,7 @@ def build_state(
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     return State(
+        access=_access(settings, world),
         accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
         backlog=world.backlog,
@@ -143,6 +150,7 @@ def build_state(
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
+        key_admin=KeyAdmin(world.asking),
         health=Health(world.broker, world.history, world.catalog),
         sessions=sessions,
         live=world.live,
@@ -158,7 +166,6 @@ def build_state(
             background=world.background,
         ),
         sockets=SocketGate(
-            origins=api.cors_origins,
             per_user=api.sockets_per_user,
             timing=SocketTiming(
                 idle=api.socket_idle.total_seconds(), send=api.send_timeout.total_seconds()
@@ -178,4 +185,16 @@ def build_state(
         ),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
+    )
+
+
+def _access(settings: Settings, world: World) -> GatewayAccess:
+    api = settings.api
+    presence = Presence(world.clock, lives=world.key_ring.lives)
+    world.key_ring.call_when_gone(presence.key_gone)
+    return GatewayAccess(
+        origins=Origins(hosts=api.names, origins=api.cors_origins),
+        addresses=ClientAddresses(api.trusted_proxies),
+        identity=Identity(api.auth, world.key_ring, None),
+        presence=presence,
     )

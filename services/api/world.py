@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from services.api.access.key_ring import KeyRing
 from services.api.adapters.nats_backlog import NatsBacklog
 from services.api.adapters.nats_catalog import NatsCatalogFeed
 from services.api.adapters.nats_connection import NatsConnection
@@ -21,6 +22,7 @@ from services.api.adapters.nats_journal import (
     NatsQueue,
     NatsTombstones,
 )
+from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
 from services.api.adapters.nats_keys import NatsKeys
 from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_queue_notes import (
@@ -97,6 +99,7 @@ class World:
     history: History
     journal: Journal
     known_models: KnownModels
+    key_ring: KeyRing
     keys: Keys
     live: Live
     mailboxes: Mailboxes
@@ -134,8 +137,10 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     feed = NatsCatalogFeed(client, jetstream, catalog)
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
     backlog, live = NatsBacklog(jetstream), NatsLive(client, inbox.gateway_id)
-    history = NatsHistory(client, timeout=timeout)
-    connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove, live.prove])
+    key_ring = KeyRing(clock, lambda: connection_of(client))
+    key_feed = NatsKeyFeed(client, jetstream, key_ring)
+    refreshed = [feed.refresh, key_feed.refresh, feeds.prove, live.prove]
+    connection = NatsConnection(client, inbox, on_connected=refreshed)
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
     tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
@@ -143,10 +148,12 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
+        await key_feed.open()
         await connection.begin()
         watches = [
             asyncio.create_task(connection.watch(), name="watch-connection"),
             asyncio.create_task(backlog.watch(), name="watch-backlog"),
+            asyncio.create_task(key_feed.watch(), name="watch-keys"),
         ]
         yield World(
             announcements=NatsAnnouncements(client),
@@ -164,6 +171,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             journal=NatsJournal(jetstream),
             known_models=feed,
             live=live,
+            key_ring=key_ring,
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
             marks=tombstones,
@@ -180,4 +188,5 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         await end_tasks(watches)
         await inbox.close()
         await feed.close()
+        await key_feed.close()
         await broker.stop()

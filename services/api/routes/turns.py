@@ -5,10 +5,20 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
+from services.api.access.caller import Caller
 from services.api.completions.answers import NEWER, OLDER, to_message_list
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
-from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.deps import (
+    CallerDep,
+    State,
+    StateDep,
+    UserDep,
+    add_headers,
+    name_completion,
+    permitted,
+    read_body,
+)
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.sessions import session_id_of
@@ -20,7 +30,7 @@ from services.api.sessions.turn_messages import answer_id, question_id
 from services.api.sessions.turns import Wanted
 from services.api.streams.numbering import RESUME_HEADER, wants_ids
 from shared.contracts.history import GetSession
-from shared.contracts.ids import MessageId, SessionId, UserId, new_completion_id, parse_session_id
+from shared.contracts.ids import MessageId, SessionId, new_completion_id, parse_session_id
 from shared.errors import InvalidRequest, MessageNotFound
 
 router = FacedRouter("/sessions/{session_id}", errors=(400, 404, 409, 413, 429, 503))
@@ -37,7 +47,7 @@ Plan = Callable[[Wanted], Awaitable[Order]]
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def send_message(
-    session_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> Response:
     """The answer, in one piece or with ``stream`` as server-sent events.
 
@@ -48,7 +58,7 @@ async def send_message(
     parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
     message = message_from(wanted.message)
     return await _run(
-        request, state, user, session, wanted,
+        request, state, caller, session, wanted,
         lambda asked: state["turns"].send(asked, message, parent),
     )  # fmt: skip
 
@@ -82,13 +92,13 @@ async def list_messages(
     openapi_extra=json_body("TurnRequest", required=False),
 )
 async def regenerate(
-    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, message_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> Response:
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
     wanted = parse_body(await read_body(request, state) or b"{}", TurnRequest)
     return await _run(
-        request, state, user, session, wanted,
+        request, state, caller, session, wanted,
         lambda asked: state["turns"].regenerate(asked, message),
     )  # fmt: skip
 
@@ -100,14 +110,14 @@ async def regenerate(
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def edit_message(
-    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, message_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> Response:
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)
     wanted = parse_body(await read_body(request, state), SendMessageRequest)
     message = message_from(wanted.message)
     return await _run(
-        request, state, user, session, wanted,
+        request, state, caller, session, wanted,
         lambda asked: state["turns"].edit(asked, former, message),
     )  # fmt: skip
 
@@ -115,29 +125,30 @@ async def edit_message(
 async def _run(
     request: Request,
     state: State,
-    user: UserId,
+    caller: Caller,
     session_id: SessionId,
     wanted: TurnRequest,
     plan: Plan,
 ) -> Response:
     completion_id = new_completion_id()
     name_completion(request, completion_id)
-    order = await plan(Wanted(completion_id, user, session_id, wanted.settings()))
+    order = await plan(Wanted(completion_id, caller.user_id, session_id, wanted.settings()))
     headers = {"X-Message-Id": answer_id(completion_id)}
     asked = question_id(order)
     if asked is not None:
         headers["X-User-Message-Id"] = asked
     add_headers(request, headers)
+    completions = permitted(state, caller, state["completions"])
     if not wanted.stream:
         return WholeTurn(
             order,
-            completions=state["completions"],
+            completions=completions,
             background=state["background"],
             camel=request.url.path.startswith("/api/"),
         )
     return StreamedAnswer(
         order,
-        completions=state["completions"],
+        completions=completions,
         background=state["background"],
         clock=state["clock"],
         timing=state["timing"],

@@ -47,7 +47,7 @@ class RunningGateway:
     def __init__(self, settings: Settings, *, open_world: OpenWorld = nats_world) -> None:
         self.drain = Drain()
         self._settings = settings
-        self._app = create_app(settings, drain=self.drain, open_world=open_world)
+        self.app = create_app(settings, drain=self.drain, open_world=open_world)
         self._listener = socket.socket()
         self._task: asyncio.Task[None] | None = None
         self.http = httpx.AsyncClient()
@@ -58,7 +58,7 @@ class RunningGateway:
         port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         config = uvicorn.Config(
-            self._app,
+            self.app,
             port=port,
             http=GatewayProtocol,
             ws="websockets-sansio",
@@ -66,6 +66,7 @@ class RunningGateway:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
         patience = self._settings.api.drain_timeout.total_seconds()

@@ -7,6 +7,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api.access.key_ring import KeyRing
 from services.api.app import create_app
 from services.api.background import Background
 from services.api.completions.catalog import Catalog
@@ -66,6 +67,8 @@ class FakeWorld:
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.keys = FakeKeys()
+        self.key_ring = KeyRing(self.clock, lambda: 1)
+        self.key_ring.replace({}, 1)
         self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
@@ -135,6 +138,7 @@ class FakeWorld:
             known_models=self.known_models,
             mailboxes=self.mailboxes,
             keys=self.keys,
+            key_ring=self.key_ring,
             live=self.live,
             marks=self.tombstones,
             notes=self.notes,
@@ -168,5 +172,5 @@ async def client_of(
     """An HTTP client of the gateway over ``world``, without a network."""
     async with app_of(world, settings or quick_settings()) as app:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

@@ -1,0 +1,64 @@
+"""How the commands talk to history over the broker, past all gateways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import nats
+import nats.errors
+
+from deploy.local import running
+from deploy.local.data_dir import DataDir
+from deploy.local.errors import LauncherError
+from deploy.local.external import shown
+from services.api.adapters.nats_history import NatsHistory
+
+_TIMEOUT: Final = 5.0
+
+
+@asynccontextmanager
+async def asking(data: DataDir, nats_url: str | None) -> AsyncGenerator[NatsHistory]:
+    """History of the installation on ``data``, or behind the broker at ``nats_url``.
+
+    Args:
+        data: Where Parley may be running.
+        nats_url: The user's own broker (``NATS_URL``), which a running launcher uses too.
+
+    Raises:
+        LauncherError: no broker answers.
+    """
+    url = nats_url or _broker_of(data)
+    try:
+        client = await nats.connect(
+            [part.strip() for part in url.split(",")],
+            name="parley-keys",
+            connect_timeout=5,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.2,
+            error_cb=_raised_anyway,
+        )
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        sentence = f"no broker answers at {shown(url)}."
+        raise LauncherError(sentence) from error
+    try:
+        yield NatsHistory(client, timeout=_TIMEOUT)
+    finally:
+        await client.close()
+
+
+def _broker_of(data: DataDir) -> str:
+    for entry in running.processes(data):
+        if entry.name == "nats" and entry.url:
+            return entry.url
+    sentence = (
+        f"Parley does not run on {data.root}; `make run` or `parley up` starts it, "
+        "and --data-dir names another directory."
+    )
+    raise LauncherError(sentence)
+
+
+async def _raised_anyway(_error: Exception) -> None:
+    return
