@@ -56,11 +56,9 @@ class ApiSettings(BaseSettings):
         description="Names besides `localhost`, `127.0.0.1`, `::1` and API_HOST under which it is "
         "reached, by commas; `*.example.com` stands for all below. Any other Host is refused, 421.",
     )
-    trusted_proxies: Annotated[list[InstanceOf[Network]], NoDecode, BeforeValidator(_networks)] = (
-        Field(
-            default_factory=list,
-            description="Addresses or networks of proxies whose X-Forwarded-For is believed.",
-        )
+    trusted_proxies: Annotated[list[Network], NoDecode, BeforeValidator(_networks)] = Field(
+        default_factory=list,
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed.",
     )
     max_body_bytes: int = Field(
         default=6 * MIB, ge=1024, description="Largest request body; beyond it 413."
