@@ -7,14 +7,13 @@ from fastapi import APIRouter, Request, Response
 
 from services.api.access.caller import Caller
 from services.api.access.refusals import NotAuthenticated
-from services.api.completions.attaching import Keyed, Starter
+from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
-from services.api.completions.idempotency import Claim, Standing, check_key, digest_of
+from services.api.completions.idempotency import check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import header_list, to_order
 from services.api.deps import (
     CallerDep,
-    State,
     StateDep,
     add_headers,
     name_completion,
@@ -23,6 +22,7 @@ from services.api.deps import (
 )
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
+from services.api.routes.keyed import starter_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
 from services.api.schemas.chat import ChatCompletionRequest
@@ -77,13 +77,10 @@ async def create_completion(request: Request, state: StateDep, caller: CallerDep
             completion_id=completion_id, body=digest_of(body), created_at=order.created_at
         )
         claim = await state["idempotency"].claim(caller.user_id, key, entry)
-        name_completion(request, claim.completion_id)
-        if claim.standing is not Standing.OURS:
-            add_headers(request, {"Idempotency-Replayed": "true"})
         order = replace(
             order, completion_id=claim.completion_id, created_at=claim.created_at, keyed=True
         )
-        completions = _keyed(claim, state)
+        completions = starter_of(claim, request, state)
     background, completions = state["background"], permitted(state, caller, completions)
     if stream:
         return StreamedAnswer(
@@ -101,13 +98,3 @@ def _check(caller: Caller, order: Order) -> None:
     caller.check_model(order.model)
     if caller.anonymous and order.session_id is not None:
         raise NotAuthenticated("Sessions need a token.", given=False)
-
-
-def _keyed(claim: Claim, state: State) -> Keyed:
-    return Keyed(
-        claim,
-        completions=state["completions"],
-        following=state["following"],
-        idempotency=state["idempotency"],
-        journal=state["journal"],
-    )

@@ -7,6 +7,9 @@ from fastapi import Query, Request, Response
 
 from services.api.access.caller import Caller
 from services.api.completions.answers import NEWER, OLDER, to_message_list
+from services.api.completions.attaching import Starter
+from services.api.completions.idempotency import HEADER as KEY_HEADER
+from services.api.completions.idempotency import Claim, check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
 from services.api.deps import (
@@ -20,17 +23,27 @@ from services.api.deps import (
     read_body,
 )
 from services.api.parsing import parse_body
+from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.keyed import starter_of
 from services.api.routes.sessions import session_id_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole_turn import WholeTurn
 from services.api.schemas.sessions import MessageListBody
 from services.api.schemas.turns import SendMessageRequest, TurnRequest
-from services.api.sessions.turn_messages import answer_id, question_id
+from services.api.sessions.keyed_turns import KeyedTurns, digest_of_turn
+from services.api.sessions.turn_messages import answer_id, question_of
 from services.api.sessions.turns import Wanted
 from services.api.streams.numbering import RESUME_HEADER, wants_ids
 from shared.contracts.history import GetSession
-from shared.contracts.ids import MessageId, SessionId, new_completion_id, parse_session_id
+from shared.contracts.ids import (
+    CompletionId,
+    MessageId,
+    SessionId,
+    UserId,
+    new_completion_id,
+    parse_session_id,
+)
 from shared.errors import InvalidRequest, MessageNotFound
 
 router = FacedRouter("/sessions/{session_id}", errors=(400, 404, 409, 413, 429, 503))
@@ -54,11 +67,12 @@ async def send_message(
     The server builds the context: the system prompt and the newest messages that fit the window.
     """
     session = session_id_of(session_id)
-    wanted = parse_body(await read_body(request, state), SendMessageRequest)
+    body = await read_body(request, state)
+    wanted = parse_body(body, SendMessageRequest)
     parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
     message = message_from(wanted.message)
     return await _run(
-        request, state, caller, session, wanted,
+        request, body, state, caller, session, wanted,
         lambda asked: state["turns"].send(asked, message, parent),
     )  # fmt: skip
 
@@ -96,9 +110,10 @@ async def regenerate(
 ) -> Response:
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
-    wanted = parse_body(await read_body(request, state) or b"{}", TurnRequest)
+    body = await read_body(request, state)
+    wanted = parse_body(body or b"{}", TurnRequest)
     return await _run(
-        request, state, caller, session, wanted,
+        request, body, state, caller, session, wanted,
         lambda asked: state["turns"].regenerate(asked, message),
     )  # fmt: skip
 
@@ -114,16 +129,18 @@ async def edit_message(
 ) -> Response:
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)
-    wanted = parse_body(await read_body(request, state), SendMessageRequest)
+    body = await read_body(request, state)
+    wanted = parse_body(body, SendMessageRequest)
     message = message_from(wanted.message)
     return await _run(
-        request, state, caller, session, wanted,
+        request, body, state, caller, session, wanted,
         lambda asked: state["turns"].edit(asked, former, message),
     )  # fmt: skip
 
 
 async def _run(
     request: Request,
+    body: bytes,
     state: State,
     caller: Caller,
     session_id: SessionId,
@@ -132,18 +149,35 @@ async def _run(
 ) -> Response:
     completion_id = new_completion_id()
     name_completion(request, completion_id)
-    order = await plan(Wanted(completion_id, caller.user_id, session_id, wanted.settings()))
-    headers = {"X-Message-Id": answer_id(completion_id)}
-    asked = question_id(order)
-    if asked is not None:
-        headers["X-User-Message-Id"] = asked
+    key = check_key(request.headers.getlist(KEY_HEADER))
+    completions: Starter = state["completions"]
+    user = caller.user_id
+
+    async def allowed(asked: Wanted) -> Order:
+        order = await plan(asked)
+        caller.check_model(order.model)
+        return order
+
+    if key is None:
+        order = await allowed(Wanted(completion_id, user, session_id, wanted.settings()))
+        question = question_of(order)
+    else:
+        claim = await _claim(request, body, state, user, key, completion_id)
+        own = Wanted(claim.completion_id, user, session_id, wanted.settings())
+        keyed = KeyedTurns(state["idempotency"], state["journal"])
+        claim, order, question = await keyed.order(user, claim, lambda: allowed(own))
+        completions = starter_of(claim, request, state)
+    headers = {"X-Message-Id": answer_id(order.completion_id)}
+    if question is not None:
+        headers["X-User-Message-Id"] = question.id
     add_headers(request, headers)
-    completions = permitted(state, caller, state["completions"])
+    completions = permitted(state, caller, completions)
     if not wanted.stream:
         return WholeTurn(
             order,
             completions=completions,
             background=state["background"],
+            question=question,
             camel=request.url.path.startswith("/api/"),
         )
     return StreamedAnswer(
@@ -154,6 +188,24 @@ async def _run(
         timing=state["timing"],
         resumes=wants_ids(request.headers.get(RESUME_HEADER)),
     )
+
+
+async def _claim(
+    request: Request,
+    body: bytes,
+    state: State,
+    user: UserId,
+    key: str,
+    completion_id: CompletionId,
+) -> Claim:
+    # Either face's address names the same turn.
+    path = request.url.path.partition("/sessions/")[2]
+    entry = KeyEntry(
+        completion_id=completion_id,
+        body=digest_of_turn(request.method, path, digest_of(body or b"{}")),
+        created_at=state["clock"].now(),
+    )
+    return await state["idempotency"].claim(user, key, entry)
 
 
 def message_id_of(text: str) -> MessageId:

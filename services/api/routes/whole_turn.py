@@ -10,8 +10,9 @@ from services.api.completions.translation import finish_reason_of, usage_of
 from services.api.routes.whole import WholeAnswer
 from services.api.schemas.sessions import MessageUsage
 from services.api.schemas.turns import TurnBody
-from services.api.sessions.turn_messages import answer_of, question_of
+from services.api.sessions.turn_messages import answer_of
 from shared.contracts.events import CompletionCompleted
+from shared.contracts.history import StoredMessage
 from shared.errors import ChatError
 
 
@@ -19,9 +20,16 @@ class WholeTurn(WholeAnswer):
     """Both messages as they are stored."""
 
     def __init__(
-        self, order: Order, *, completions: Starter, background: Background, camel: bool
+        self,
+        order: Order,
+        *,
+        completions: Starter,
+        background: Background,
+        question: StoredMessage | None,
+        camel: bool,
     ) -> None:
         super().__init__(order, completions=completions, background=background, delivery=None)
+        self._question = question
         self._camel = camel
 
     def envelope(self, end: CompletionCompleted) -> dict[str, Any]:
@@ -29,7 +37,7 @@ class WholeTurn(WholeAnswer):
         answer = answer_of(end)
         if answer is None:
             raise ChatError("the answer of a session has no place in it")
-        question = question_of(self._order)
+        question = self._question
         turn = TurnBody(
             completion_id=end.completion_id,
             user_message=to_message_body(question) if question is not None else None,

@@ -120,12 +120,31 @@ class AiMessageStopped(ServerMessage):
     completion_id: str
 
 
+class MessageRejected(ServerMessage):
+    """Takes ``user_message`` and ``ai_typing`` back: another gateway could not queue the turn.
+
+    Nothing of it is stored; who asked for it has been told why.
+    """
+
+    type: Literal["message_rejected"] = "message_rejected"
+    message_id: str | None = None
+    """Absent for another answer to a question that stays."""
+    completion_id: str
+
+
 class ParticipantTyping(ServerMessage):
     """Another participant types, or has stopped."""
 
     type: Literal["typing", "stop_typing"]
     participant: str
     """Of its socket: the same as long as that is open."""
+
+
+class Participants(ServerMessage):
+    """How many sockets the session has open, at all gateways; with ``?presence=true`` alone."""
+
+    type: Literal["presence"] = "presence"
+    participants: int
 
 
 class Pong(ServerMessage):
@@ -167,7 +186,9 @@ FROM_SERVER: tuple[type[BaseModel], ...] = (
     AiMessageChunk,
     AiMessageComplete,
     AiMessageStopped,
+    MessageRejected,
     ParticipantTyping,
+    Participants,
     Pong,
     SocketError,
 )

@@ -63,7 +63,7 @@ def fit(
     unread = branch[0].depth - 1 if branch else 0
     start_of = leading if unread else branch
     systems = list(itertools.takewhile(lambda stored: stored.role == "system", start_of))
-    spoken = [stored for stored in branch if not _says_nothing(stored)]
+    spoken = [stored for stored in settled(branch) if not _says_nothing(stored)]
     spoken = spoken if unread else spoken[len(systems) :]
     first = [Message(role="system", content=system)] if system else []
     first += [_message(stored) for stored in systems]
@@ -116,6 +116,36 @@ def _scale(systems: Sequence[StoredMessage], spoken: Sequence[StoredMessage], un
         guessed += math.ceil(len(answer.thinking or "") / _CHARACTERS)
         return min(max(counted / max(guessed, 1), _WILD[0]), _WILD[1])
     return 1.0
+
+
+def settled(branch: Sequence[StoredMessage]) -> list[StoredMessage]:
+    """The branch without calls that nobody answered, and without answers that nobody called for.
+
+    Engines and templates refuse either, or make things up; what was said beside a call stays.
+    """
+    kept: list[StoredMessage] = []
+    for index, stored in enumerate(branch):
+        if stored.role == "tool":
+            # Its call may be before what was read; whoever cuts leaves it out, and counts it.
+            unread = branch[0].depth > 1 and all(former.role == "tool" for former in kept)
+            if unread or _open_calls(kept):
+                kept.append(stored)
+        elif stored.tool_calls and not _answered(stored, branch[index + 1 :]):
+            kept.append(stored.model_copy(update={"tool_calls": None}))
+        else:
+            kept.append(stored)
+    return kept
+
+
+def _answered(call: StoredMessage, after: Sequence[StoredMessage]) -> bool:
+    answers = itertools.takewhile(lambda stored: stored.role == "tool", after)
+    said = {answer.tool_call_id for answer in answers}
+    return all(wanted.id in said for wanted in call.tool_calls or ())
+
+
+def _open_calls(kept: Sequence[StoredMessage]) -> bool:
+    before = next((stored for stored in reversed(kept) if stored.role != "tool"), None)
+    return before is not None and bool(before.tool_calls)
 
 
 def _says_nothing(stored: StoredMessage) -> bool:

@@ -80,7 +80,7 @@ class Rooms:
     async def leave(self, room: Room, outlet: Outlet | None) -> None:
         """A socket has gone."""
         if outlet is not None:
-            room.outlets.discard(outlet)
+            room.leave(outlet)
             await end_tasks(list(self._replays.pop(outlet, {}).values()))
         self._guests[room] -= 1
         if self._guests[room] <= 0:
@@ -186,4 +186,4 @@ class Rooms:
             return
         progress(flush=True)
         outlet.forget(completion_id)
-        outlet.send(self._feeds.last_word(completion_id, turn.spoken, end))
+        outlet.send(self._feeds.last_word(completion_id, turn.spoken, end, turn.question))

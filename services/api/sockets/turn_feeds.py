@@ -18,6 +18,7 @@ from services.api.schemas.sessions import MessageBody
 from services.api.schemas.sockets import (
     AiMessageComplete,
     AiMessageStopped,
+    MessageRejected,
     ServerMessage,
     SocketError,
 )
@@ -143,9 +144,16 @@ class TurnFeeds:
         return whole
 
     def last_word(
-        self, completion_id: CompletionId, spoken: Spoken, end: CompletionCompleted
+        self,
+        completion_id: CompletionId,
+        spoken: Spoken,
+        end: CompletionCompleted,
+        question: StoredMessage | None = None,
     ) -> ServerMessage:
         """What is said of an end."""
+        if end.status is CompletionStatus.REJECTED:
+            asked = question.id if question is not None else None
+            return MessageRejected(message_id=asked, completion_id=completion_id)
         if not end.text and not end.tool_calls:
             end = end.model_copy(update={"text": spoken.text})
         answer = answer_of(end)

@@ -3,7 +3,7 @@
 import pytest
 
 from services.api.sessions.context import budget, fit
-from shared.contracts.chat import Message, Role, Usage
+from shared.contracts.chat import FunctionCall, Message, Role, ToolCall, Usage
 from shared.contracts.history import StoredMessage
 from shared.contracts.ids import MessageId
 from tests.fakes.api.history import NOON
@@ -96,6 +96,43 @@ def test_they_stay_also_where_the_branch_was_not_read_to_its_beginning() -> None
 def test_answers_without_a_word_are_not_shown() -> None:
     branch = [stored(1, "user", "a"), stored(2, "assistant", None), stored(3, "user", "b")]
     assert said(fit(branch, [ASKED], system=None, tokens=100).messages) == ["a", "b", "now?"]
+
+
+def calls(depth: int, text: str | None, *ids: str) -> StoredMessage:
+    made = [ToolCall(id=id_, function=FunctionCall(name="f", arguments="{}")) for id_ in ids]
+    return stored(depth, "assistant", text).model_copy(update={"tool_calls": made})
+
+
+def answers(depth: int, to: str) -> StoredMessage:
+    return stored(depth, "tool", f"answer {to}").model_copy(update={"tool_call_id": to})
+
+
+def shown_of(branch: list[StoredMessage]) -> list[tuple[str, str, int]]:
+    messages = fit(branch, [ASKED], system=None, tokens=1000).messages
+    return [(one.role, one.text(), len(one.tool_calls or ())) for one in messages[:-1]]
+
+
+def test_calls_that_were_answered_are_shown_with_their_answers() -> None:
+    branch = [stored(1, "user", "a"), calls(2, None, "x", "y"), answers(3, "y"), answers(4, "x")]
+    branch.append(stored(5, "assistant", "b"))
+    assert shown_of(branch) == [
+        ("user", "a", 0),
+        ("assistant", "", 2),
+        ("tool", "answer y", 0),
+        ("tool", "answer x", 0),
+        ("assistant", "b", 0),
+    ]
+
+
+@pytest.mark.parametrize("answered", [[], ["x"], ["z"]])
+def test_calls_that_nobody_answered_are_not_shown_but_what_was_said_beside_them_is(
+    answered: list[str],
+) -> None:
+    branch = [stored(1, "user", "a"), calls(2, "let me see", "x", "y")]
+    branch += [answers(3 + n, to) for n, to in enumerate(answered)]
+    assert shown_of(branch) == [("user", "a", 0), ("assistant", "let me see", 0)]
+    branch[1] = calls(2, None, "x", "y")
+    assert shown_of(branch) == [("user", "a", 0)]
 
 
 @pytest.mark.parametrize(("counted", "shown"), [(96, 4), (192, 2), (48, 4)])

@@ -57,7 +57,7 @@ class Scene:
         self.room = await self.rooms.enter(USER, self.session)
         self.room.enter(self.outlet, join=True)
 
-    async def turn(self) -> CompletionId:
+    async def turn(self, status: CompletionStatus = CompletionStatus.COMPLETED) -> CompletionId:
         """Somebody's whole turn, of which nothing was heard here."""
         completion_id = new_completion_id()
         question = NewMessage(
@@ -87,11 +87,11 @@ class Scene:
                 completion_id=completion_id,
                 user_id=USER,
                 model="demo",
-                status=CompletionStatus.COMPLETED,
+                status=status,
                 created_at=NOON,
                 completed_at=NOON,
-                text="because",
-                events=1,
+                text="because" if status is CompletionStatus.COMPLETED else "",
+                events=1 if status is CompletionStatus.COMPLETED else 0,
                 place=place,
             )
         )
@@ -166,6 +166,18 @@ async def test_messages_that_are_refused_do_not_bring_an_old_turn_back(scene: Sc
     scene.world.live.missed[0]()
     assert await scene.sees(108) == [*WHOLE, *["error"] * 100, *WHOLE]
     assert [message.get("completion_id") for message in scene.got].count(shown) == len(WHOLE)
+
+
+async def test_a_question_that_another_gateway_could_not_queue_is_taken_back(scene: Scene) -> None:
+    refused = await scene.turn(CompletionStatus.REJECTED)
+    await scene.stands(running=refused)
+    scene.world.live.missed[0]()
+    assert await scene.sees(3) == ["user_message", "ai_typing", "message_rejected"]
+    assert scene.got[2] == {
+        "type": "message_rejected",
+        "message_id": scene.got[0]["message"]["id"],
+        "completion_id": refused,
+    }
 
 
 async def test_an_answer_is_said_again_to_one_socket_and_only_if_it_is_of_its_session(
