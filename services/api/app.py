@@ -29,6 +29,7 @@ from services.api.routes import (
     sessions,
     sockets,
     status,
+    tickets,
     turns,
     usage,
 )
@@ -104,6 +105,7 @@ def create_app(
         preferences,
         offered_models,
         api_keys,
+        tickets,
     ):
         for router in faced.router.routers:
             app.include_router(router)

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from services.api.access.caller import Caller
 from services.api.access.gateway_access import GatewayAccess
 from services.api.access.key_admin import KeyAdmin
+from services.api.access.tickets import TicketOffice
 from services.api.background import Background
 from services.api.completions.attaching import Starter
 from services.api.completions.cancellations import Cancellations
@@ -65,6 +66,7 @@ class State(TypedDict):
     models: OfferedModels
     presets: Presets
     syncing: Syncing
+    tickets: TicketOffice
     timing: Timing
     turns: Turns
     body_timeout: float

@@ -58,9 +58,13 @@ class Guard:
         if path in HEALTH:
             scope[CALLER] = await access.identity.greet(_quietly(scope))
             return
-        scope[CALLER] = caller = await access.identity.identify(
-            path, header_token(headers), access.address_of(scope)
-        )
+        token = header_token(headers)
+        ticket = _ticket(scope) if token is None and _takes_tickets(scope) else None
+        if ticket is not None:
+            caller = await access.identity.redeem(ticket)
+        else:
+            caller = await access.identity.identify(path, token, access.address_of(scope))
+        scope[CALLER] = caller
         bind_contextvars(user=caller.user_id)
 
     async def _admit_socket(self, scope: Scope) -> None:
@@ -69,12 +73,27 @@ class Guard:
         access.origins.check_host(headers)
         access.origins.check_origin(headers)
         token = header_token(headers)
+        ticket = _ticket(scope) if token is None else None
+        if ticket is not None:
+            scope[CALLER] = await access.identity.redeem(ticket)
+            return
         if token is None:
             # Browsers cannot set headers of sockets.
             token = query_values(scope["query_string"]).get("token") or None
         scope[CALLER] = await access.identity.identify(
             scope["path"], token, access.address_of(scope)
         )
+
+
+def _takes_tickets(scope: Scope) -> bool:
+    """Whether it is what an ``EventSource`` asks for."""
+    path: str = scope["path"]
+    return scope["method"] == "GET" and path.startswith("/v1/chat/completions/")
+
+
+def _ticket(scope: Scope) -> str | None:
+    query = scope["query_string"]
+    return query_values(query).get("ticket") or None if b"ticket=" in query else None
 
 
 def _quietly(scope: Scope) -> str | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.api.oidc_settings import OidcSettings
 from services.api.prices import PriceTable, parse_price_table
 from shared.durations import Duration
 from shared.settings import DeadlineSettings, NatsSettings
@@ -211,6 +212,7 @@ class Settings(BaseSettings):
     nats: NatsSettings = Field(default_factory=NatsSettings)
     deadlines: DeadlineSettings = Field(default_factory=DeadlineSettings)
     llm: LlmSettings = Field(default_factory=LlmSettings)
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,6 +6,9 @@ from services.api.access.identity import Identity
 from services.api.access.key_admin import KeyAdmin
 from services.api.access.origins import Origins
 from services.api.access.presence import Presence
+from services.api.access.provider_keys import ProviderKeys
+from services.api.access.tickets import TicketOffice
+from services.api.access.tokens import ProviderTokens, TokenRules
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.completions.cancelling import Cancelling
@@ -136,8 +139,9 @@ def build_state(
     sessions = Sessions(world.history, leases, cancelling, world.background, announcing)
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
+    tickets = TicketOffice(world.tickets, world.clock, lives=world.key_ring.lives)
     return State(
-        access=_access(settings, world),
+        access=_access(settings, world, tickets),
         accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
         backlog=world.backlog,
@@ -172,6 +176,7 @@ def build_state(
                 idle=api.socket_idle.total_seconds(), send=api.send_timeout.total_seconds()
             ),
         ),
+        tickets=tickets,
         timing=Timing(
             header_hold=api.header_hold.total_seconds(),
             ping_interval=api.ping_interval.total_seconds(),
@@ -189,13 +194,29 @@ def build_state(
     )
 
 
-def _access(settings: Settings, world: World) -> GatewayAccess:
+def _access(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
     api = settings.api
     presence = Presence(world.clock, lives=world.key_ring.lives)
     world.key_ring.call_when_gone(presence.key_gone)
     return GatewayAccess(
         origins=Origins(hosts=api.names, origins=api.cors_origins),
         addresses=ClientAddresses(api.trusted_proxies),
-        identity=Identity(api.auth, world.key_ring, None),
+        identity=Identity(api.auth, world.key_ring, _tokens(settings, world), tickets),
         presence=presence,
     )
+
+
+def _tokens(settings: Settings, world: World) -> ProviderTokens | None:
+    oidc = settings.oidc
+    if world.provider is None or oidc.issuer is None or oidc.audience is None:
+        return None
+    rules = TokenRules(
+        issuer=oidc.issuer,
+        audience=oidc.audience,
+        algorithms=tuple(oidc.algorithms),
+        leeway=oidc.leeway,
+        user_claim=oidc.user_claim,
+        roles_claim=oidc.roles_claim,
+        admin_role=oidc.admin_role,
+    )
+    return ProviderTokens(rules, ProviderKeys(world.provider, world.background, world.clock))

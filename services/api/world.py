@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from services.api.access.key_ring import KeyRing
+from services.api.adapters.http_identity_provider import HttpIdentityProvider
 from services.api.adapters.nats_backlog import NatsBacklog
 from services.api.adapters.nats_catalog import NatsCatalogFeed
 from services.api.adapters.nats_connection import NatsConnection
@@ -31,6 +32,7 @@ from services.api.adapters.nats_queue_notes import (
     NatsQueueNotes,
 )
 from services.api.adapters.nats_relisting import NatsRelisting
+from services.api.adapters.nats_tickets import NatsTickets
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
@@ -48,11 +50,13 @@ from services.api.ports.broker import (
     Tombstones,
     Workers,
 )
+from services.api.ports.identity_provider import IdentityProvider
 from services.api.ports.keys import Keys, Marks
 from services.api.ports.live import Live
 from services.api.ports.queue import Announcements, Depths, QueueNotes
 from services.api.ports.relisting import Relisting
 from services.api.ports.sessions import Asking, History, Turns
+from services.api.ports.tickets import Tickets
 from services.api.ports.viewers import Feeds, Watchers
 from services.api.settings import Settings
 from shared.clock import utc_now
@@ -105,8 +109,10 @@ class World:
     mailboxes: Mailboxes
     marks: Marks
     notes: QueueNotes
+    provider: IdentityProvider | None
     queue: Queue
     relisting: Relisting
+    tickets: Tickets
     tombstones: Tombstones
     turns: Turns
     watchers: Watchers
@@ -176,8 +182,10 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             mailboxes=inbox,
             marks=tombstones,
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
+            provider=_provider(settings),
             queue=NatsQueue(jetstream),
             relisting=NatsRelisting(client),
+            tickets=NatsTickets(jetstream),
             tombstones=tombstones,
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),
@@ -190,3 +198,8 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         await feed.close()
         await key_feed.close()
         await broker.stop()
+
+
+def _provider(settings: Settings) -> IdentityProvider | None:
+    oidc = settings.oidc
+    return HttpIdentityProvider(oidc.issuer, oidc.jwks_url) if oidc.issuer is not None else None

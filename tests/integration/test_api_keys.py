@@ -462,12 +462,14 @@ async def test_who_is_no_administrator_may_not_touch_what_holds_for_all(
 
 
 async def test_strangers_learn_states_but_neither_names_nor_counts(
-    gateway: RunningGateway, client: Client
+    gateway: RunningGateway, client: Client, provisioned: JetStream
 ) -> None:
     await ready(gateway)
     key = await new_key(client, "alice")
     await eventually(lambda: admits(gateway, key.secret))
     for path in sorted(HEALTH - {"/healthz", "/readyz"}):
+        # The worker of these tests says once that it lives, which counts for seconds.
+        await announce(provisioned)
         known = await gateway.http.get(path, headers=bearer(key.secret))
         assert "demo" in known.text or "w1" in known.text
         for headers in ({}, bearer("pk-wrong")):

@@ -5,7 +5,8 @@ from typing import Final, Literal, Protocol
 from services.api.access.addresses import anonymous_id
 from services.api.access.caller import LOCAL_CALLER, Caller
 from services.api.access.key_ring import KeyRing
-from services.api.access.refusals import NotAuthenticated
+from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
+from services.api.access.tickets import TicketOffice
 from shared.contracts.api_keys import looks_like_secret
 from shared.errors import ChatError
 
@@ -40,17 +41,21 @@ class Tokens(Protocol):
 class Identity:
     """From a token, or none, to a caller."""
 
-    def __init__(self, mode: Mode, keys: KeyRing, tokens: Tokens | None) -> None:
+    def __init__(
+        self, mode: Mode, keys: KeyRing, tokens: Tokens | None, tickets: TicketOffice
+    ) -> None:
         """Describe it.
 
         Args:
             mode: ``API_AUTH``.
             keys: API keys.
             tokens: Tokens of the identity provider, where there is one.
+            tickets: Tickets of this installation.
         """
         self._mode = mode
         self._keys = keys
         self._tokens = tokens
+        self._tickets = tickets
 
     @property
     def ready(self) -> bool:
@@ -73,6 +78,20 @@ class Identity:
             message = "You have not said who you are: send an API key, Authorization: Bearer pk-…"
             raise NotAuthenticated(message, given=False)
         return await self._find(token)
+
+    async def redeem(self, ticket: str) -> Caller:
+        """Who has come with this ticket, where one may.
+
+        Raises:
+            NotAuthenticated: it is not valid.
+            KeysNotLoaded: whether it is cannot be told yet.
+            BrokerUnavailable: the same.
+        """
+        if self._mode == "local":
+            return LOCAL_CALLER
+        if not self._keys.loaded:
+            raise KeysNotLoaded("This gateway does not know the API keys yet; try again.")
+        return await self._tickets.redeem(ticket)
 
     async def greet(self, token: str | None) -> Caller | None:
         """Who asks for one of ``HEALTH``; ``None`` is a stranger, who gets an answer too."""

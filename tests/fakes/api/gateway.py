@@ -11,6 +11,7 @@ import uvicorn
 from services.api.__main__ import listen
 from services.api.app import create_app
 from services.api.completions.draining import Drain
+from services.api.oidc_settings import OidcSettings
 from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import ApiSettings, LlmSettings, Settings
@@ -26,6 +27,8 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
     }
     llm = api.pop("llm", LlmSettings())
     assert isinstance(llm, LlmSettings)
+    oidc = api.pop("oidc", OidcSettings())
+    assert isinstance(oidc, OidcSettings)
     defaults: dict[str, object] = {
         "silence": timedelta(milliseconds=500),
         "header_hold": timedelta(seconds=5),
@@ -38,6 +41,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
         nats=NatsSettings(url=url, request_timeout=timedelta(seconds=1)),
         deadlines=DeadlineSettings.model_validate(deadlines),
         llm=llm,
+        oidc=oidc,
     )
 
 

@@ -12,6 +12,7 @@ from services.api.app import create_app
 from services.api.background import Background
 from services.api.completions.catalog import Catalog
 from services.api.completions.draining import Drain
+from services.api.ports.identity_provider import IdentityProvider
 from services.api.settings import Settings
 from services.api.world import World
 from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolCall, Usage
@@ -42,6 +43,7 @@ from tests.fakes.api.ports import (
     FakeWorkers,
 )
 from tests.fakes.api.relisting import FakeRelisting
+from tests.fakes.api.tickets import FakeTickets
 from tests.fakes.api.worker import announcement, sse_event
 
 
@@ -67,6 +69,8 @@ class FakeWorld:
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.keys = FakeKeys()
+        self.tickets = FakeTickets()
+        self.provider: IdentityProvider | None = None
         self.key_ring = KeyRing(self.clock, lambda: 1)
         self.key_ring.replace({}, 1)
         self.relisting = FakeRelisting(self.catalog)
@@ -142,8 +146,10 @@ class FakeWorld:
             live=self.live,
             marks=self.tombstones,
             notes=self.notes,
+            provider=self.provider,
             queue=self.queue,
             relisting=self.relisting,
+            tickets=self.tickets,
             tombstones=self.tombstones,
             turns=self.turns,
             watchers=self.watchers,
