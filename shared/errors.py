@@ -9,6 +9,7 @@ ChatError
 ├── CompletionNotFound
 ├── FramesGone
 ├── KeyReused
+├── KeyNotFound
 ├── SessionBusy
 ├── NoWorker
 ├── QueueFull
@@ -46,6 +47,12 @@ class InvalidRequest(ChatError):
     """The request is malformed or out of range; repeating it unchanged cannot help."""
 
     code = "invalid_request"
+
+
+class KeyNotFound(ChatError):
+    """There is no such API key."""
+
+    code = "key_not_found"
 
 
 class ContextLengthExceeded(InvalidRequest):

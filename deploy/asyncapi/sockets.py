@@ -34,6 +34,10 @@ _TOKEN: Final[dict[str, Any]] = {
                     "type": "string",
                     "description": "Or a header `Authorization: Token <token>`.",
                 },
+                "ticket": {
+                    "type": "string",
+                    "description": "One-time, from `POST /api/chat/tickets/`; instead of a token.",
+                },
             },
         },
     }

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from deploy.local import services
-from deploy.local.data_dir import DataDir
+from deploy.local import key_commands, services
 from deploy.local.errors import LauncherError, MissingPart
+from deploy.local.flags import DataDirFlag, JsonFlag, data_dir_of
 
 app = typer.Typer(
     name="parley",
@@ -24,15 +24,11 @@ app = typer.Typer(
 
 models_app = typer.Typer(help="The models that workers offer.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-
-DataDirFlag = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where everything is kept (default: .parley).")
-]
+app.add_typer(key_commands.app, name="keys")
 
 UrlFlag = Annotated[
     str | None, typer.Option("--url", help="A gateway; default: that of --data-dir.")
 ]
-JsonFlag = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command()
@@ -81,7 +77,7 @@ def ps(
     """List what runs: name, pid and address. Servers that Parley did not start have no pid."""
     from deploy.local import running
 
-    data = _data(data_dir)
+    data = data_dir_of(data_dir)
     entries = running.processes(data)
     if as_json:
         typer.echo(json.dumps([{"name": e.name, "pid": e.pid, "url": e.url} for e in entries]))
@@ -175,19 +171,10 @@ def main() -> None:
         _fail(error)
 
 
-def _data(flag: Path | None) -> DataDir:
-    from deploy.local import settings
-
-    if flag is None:
-        environment = settings.read_environment()
-        flag = settings.LauncherSettings.from_environment(environment).data_dir
-    return DataDir(flag.absolute())
-
-
 def _gateway(url: str | None, data_dir: Path | None) -> str:
     from deploy.local import running
 
-    return (url or running.gateway(_data(data_dir))).rstrip("/")
+    return (url or running.gateway(data_dir_of(data_dir))).rstrip("/")
 
 
 def _api_key() -> str | None:

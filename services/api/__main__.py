@@ -46,6 +46,8 @@ def main(open_world: OpenWorld = nats_world) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # uvicorn would believe X-Forwarded-For of everybody on this machine: ``access`` decides.
+        proxy_headers=False,
         timeout_graceful_shutdown=_CLOSING,
         timeout_keep_alive=_KEEP_ALIVE,
     )

@@ -13,8 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 from services.api import error_handlers, openapi
 from services.api.completions.draining import Drain
 from services.api.completions.turn_lease import TurnLeases
+from services.api.guard import Guard
 from services.api.middleware import RequestContext
 from services.api.routes import (
+    api_keys,
     archive,
     cancel,
     chat,
@@ -27,6 +29,7 @@ from services.api.routes import (
     sessions,
     sockets,
     status,
+    tickets,
     turns,
     usage,
 )
@@ -49,6 +52,7 @@ _EXPOSED = [
     "X-User-Message-Id",
     "ETag",
     "Retry-After",
+    "WWW-Authenticate",
 ]
 
 
@@ -100,12 +104,17 @@ def create_app(
         presets,
         preferences,
         offered_models,
+        api_keys,
+        tickets,
     ):
         for router in faced.router.routers:
             app.include_router(router)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    app.add_middleware(Guard)
     if settings.api.cors_origins:
+        # Around the guard: a page reads why it was refused, and preflights carry no token.
+        # Without credentials: what lets anybody in here is a header that a page sets itself.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.api.cors_origins,

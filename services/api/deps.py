@@ -7,8 +7,12 @@ from typing import Annotated, Final, TypedDict, cast
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from services.api.access.caller import LOCAL_CALLER, Caller
+from services.api.access.caller import Caller
+from services.api.access.gateway_access import GatewayAccess
+from services.api.access.key_admin import KeyAdmin
+from services.api.access.tickets import TicketOffice
 from services.api.background import Background
+from services.api.completions.attaching import Starter
 from services.api.completions.cancellations import Cancellations
 from services.api.completions.catalog import Catalog
 from services.api.completions.completions import Completions
@@ -16,7 +20,8 @@ from services.api.completions.draining import Drain
 from services.api.completions.following import Following
 from services.api.completions.idempotency import Idempotency
 from services.api.completions.orders import Timing
-from services.api.completions.scope_keys import ANSWER_HEADERS
+from services.api.completions.permitted import Permitted
+from services.api.completions.scope_keys import ANSWER_HEADERS, CALLER
 from services.api.ports.broker import Backlog, Broker, Clock, Journal
 from services.api.ports.live import Live
 from services.api.reports.accounting import Accounting
@@ -39,6 +44,7 @@ _COMPLETION_ID: Final = b"x-completion-id"
 class State(TypedDict):
     """What the lifespan yields."""
 
+    access: GatewayAccess
     accounting: Accounting
     background: Background
     backlog: Backlog
@@ -54,6 +60,7 @@ class State(TypedDict):
     health: Health
     idempotency: Idempotency
     journal: Journal
+    key_admin: KeyAdmin
     live: Live
     rooms: Rooms
     sessions: Sessions
@@ -61,32 +68,64 @@ class State(TypedDict):
     models: OfferedModels
     presets: Presets
     syncing: Syncing
+    tickets: TicketOffice
     timing: Timing
     turns: Turns
     body_timeout: float
     max_body_bytes: int
 
 
-def get_state(request: Request) -> State:
+async def get_state(request: Request) -> State:
     """The objects of this gateway."""
     return cast("State", request.scope["state"])
 
 
-def get_caller(_request: Request) -> Caller:
-    """Who asks: with ``API_AUTH=local`` everyone is one user, and any token is ignored."""
-    return LOCAL_CALLER
+async def get_caller(request: Request) -> Caller:
+    """Who asks, as the guard in front of all routes has found out."""
+    caller: Caller = request.scope[CALLER]
+    return caller
+
+
+async def get_greeted(request: Request) -> Caller | None:
+    """Who asks at a health address; ``None`` is a stranger."""
+    caller: Caller | None = request.scope[CALLER]
+    return caller
+
+
+async def get_admin(request: Request) -> Caller:
+    """Who asks, if that is an administrator.
+
+    Raises:
+        NotPermitted: it is not.
+    """
+    caller = await get_caller(request)
+    caller.must_be_admin()
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]
+GreetedDep = Annotated[Caller | None, Depends(get_greeted)]
+AdminDep = Annotated[Caller, Depends(get_admin)]
 
 
-def get_user(caller: CallerDep) -> UserId:
+async def get_user(caller: CallerDep) -> UserId:
     """Whose sessions, presets and usage this is about."""
     return caller.user_id
 
 
 StateDep = Annotated[State, Depends(get_state)]
 UserDep = Annotated[UserId, Depends(get_user)]
+
+
+def permitted(state: State, caller: Caller, completions: Starter) -> Permitted:
+    """``completions`` as this caller may begin them."""
+    return Permitted(
+        caller,
+        completions,
+        presence=state["access"].presence,
+        cancellations=state["cancellations"],
+        background=state["background"],
+    )
 
 
 def add_headers(request: Request, headers: Mapping[str, str]) -> None:

@@ -8,12 +8,27 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from services.api.access.refusals import (
+    IdentityUnavailable,
+    KeysNotLoaded,
+    NotAuthenticated,
+    NotPermitted,
+    WrongHost,
+    WrongOrigin,
+)
 from services.api.completions.failures import body_of, error_body
 from shared import errors
 from shared.errors import ChatError
 
 STATUS: Final[dict[type[ChatError], int]] = {
     errors.InvalidRequest: 400,
+    NotAuthenticated: 401,
+    NotPermitted: 403,
+    WrongOrigin: 403,
+    WrongHost: 421,
+    errors.KeyNotFound: 404,
+    KeysNotLoaded: 503,
+    IdentityUnavailable: 503,
     errors.PayloadTooLarge: 413,
     errors.ModelNotFound: 404,
     errors.SessionNotFound: 404,
@@ -63,7 +78,16 @@ def _answer(body: dict[str, Any], status: int, headers: dict[str, str]) -> Respo
 
 async def _chat_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ChatError)
+    return answer_of(error)
+
+
+def answer_of(error: ChatError) -> Response:
+    """The answer that says it."""
     headers = {}
+    if isinstance(error, NotAuthenticated):
+        # RFC 6750: who has sent no token is told no error.
+        why = ', error="invalid_token"' if error.given else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="parley"{why}'
     if type(error) in _RETRY_AFTER:
         headers["Retry-After"] = str(_RETRY_AFTER[type(error)])
     if isinstance(error, errors.Cancelled):

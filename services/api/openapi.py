@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.api.schemas.api_keys import KeyRequest
 from services.api.schemas.archive import ImportRequest
 from services.api.schemas.chat import ChatCompletionRequest
 from services.api.schemas.offered_models import DefaultModelRequest, ModelSettingsRequest
@@ -35,6 +36,7 @@ _BODIES: Sequence[type[BaseModel]] = (
     PreferencesRequest,
     ModelSettingsRequest,
     DefaultModelRequest,
+    KeyRequest,
 )
 _SNAKE_FACE = "/ai-chat/api"
 _ALIKE = frozenset({"ErrorBody"})

@@ -1,23 +1,36 @@
 """Settings of the gateway: ``API_*``, and the deadlines and addresses it shares with others."""
 
 import ipaddress
+import re
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.api.oidc_settings import OidcSettings
 from services.api.prices import PriceTable, parse_price_table
 from shared.durations import Duration
 from shared.settings import DeadlineSettings, NatsSettings
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB = 2**20
+_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:.]+\]?")
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?/?")
 
 
 def _comma_separated(value: object) -> object:
     if not isinstance(value, str):
         return value
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _networks(value: object) -> object:
+    parts = _comma_separated(value)
+    if not isinstance(parts, list):
+        return parts
+    # Strict: 10.1.2.3/8 is a mistake that would trust millions.
+    return [ipaddress.ip_network(part) if isinstance(part, str) else part for part in parts]
 
 
 class ApiSettings(BaseSettings):
@@ -35,7 +48,18 @@ class ApiSettings(BaseSettings):
         description="Port of `parley api`, 0 for a free one; `parley up` takes --port.",
     )
     auth: Literal["local", "open", "required"] = Field(
-        default="local", description="local: everyone is user `local`, on a loopback address only."
+        default="local",
+        description="local: everyone is user `local`, on a loopback address only. open: `/v1` for "
+        "anyone, the rest with a token. required: a token for all but health.",
+    )
+    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        default_factory=list,
+        description="Names besides `localhost`, `127.0.0.1`, `::1` and API_HOST under which it is "
+        "reached, by commas; `*.example.com` stands for all below. Any other Host is refused, 421.",
+    )
+    trusted_proxies: Annotated[list[Network], NoDecode, BeforeValidator(_networks)] = Field(
+        default_factory=list,
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed.",
     )
     max_body_bytes: int = Field(
         default=6 * MIB, ge=1024, description="Largest request body; beyond it 413."
@@ -46,7 +70,9 @@ class ApiSettings(BaseSettings):
         description="A body of which nothing comes for so long is not waited for.",
     )
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)] = Field(
-        default_factory=list, description="Origins of other web pages, by commas."
+        default_factory=list,
+        description="Origins of web pages of other hosts that may use it, by commas: "
+        "`https://chat.example.com`.",
     )
     header_hold: Duration = Field(
         default=timedelta(seconds=5),
@@ -114,12 +140,28 @@ class ApiSettings(BaseSettings):
         default="INFO", description="DEBUG, INFO, WARNING or ERROR."
     )
 
-    @field_validator("auth")
+    @property
+    def names(self) -> list[str]:
+        """Hosts that are its own: its address is, where it is not all addresses of the machine."""
+        own = [] if _is_wildcard(self.host) else [self.host]
+        return [*own, *self.allowed_hosts]
+
+    @field_validator("allowed_hosts")
     @classmethod
-    def _auth_is_available(cls, value: str) -> str:
-        if value != "local":
-            message = f"API_AUTH={value} is not available yet; use API_AUTH=local"
-            raise ValueError(message)
+    def _hosts_are_names(cls, value: list[str]) -> list[str]:
+        for host in value:
+            if not _HOST.fullmatch(host):
+                message = f"{host} is no name of a host; say example.com or *.example.com, no port"
+                raise ValueError(message)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_named(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                message = f"{origin} is no origin; say https://chat.example.com, no path, no *"
+                raise ValueError(message)
         return value
 
     @model_validator(mode="after")
@@ -170,6 +212,7 @@ class Settings(BaseSettings):
     nats: NatsSettings = Field(default_factory=NatsSettings)
     deadlines: DeadlineSettings = Field(default_factory=DeadlineSettings)
     llm: LlmSettings = Field(default_factory=LlmSettings)
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
 
 
 def _is_loopback(host: str) -> bool:
@@ -179,3 +222,10 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host

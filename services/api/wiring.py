@@ -1,5 +1,14 @@
 """The use cases of a gateway over its ports: plain construction, no container."""
 
+from services.api.access.addresses import ClientAddresses
+from services.api.access.gateway_access import GatewayAccess
+from services.api.access.identity import Identity
+from services.api.access.key_admin import KeyAdmin
+from services.api.access.origins import Origins
+from services.api.access.presence import Presence
+from services.api.access.provider_keys import ProviderKeys
+from services.api.access.tickets import TicketOffice
+from services.api.access.tokens import ProviderTokens, TokenRules
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.completions.cancelling import Cancelling
@@ -131,7 +140,9 @@ def build_state(
     sessions = Sessions(world.history, leases, announcing)
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
+    tickets = TicketOffice(world.tickets, world.clock, lives=world.key_ring.lives)
     return State(
+        access=_access(settings, world, tickets),
         accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
         backlog=world.backlog,
@@ -148,6 +159,7 @@ def build_state(
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
+        key_admin=KeyAdmin(world.asking),
         health=Health(world.broker, world.history, world.catalog),
         sessions=sessions,
         live=world.live,
@@ -163,12 +175,12 @@ def build_state(
             background=world.background,
         ),
         sockets=SocketGate(
-            origins=api.cors_origins,
             per_user=api.sockets_per_user,
             timing=SocketTiming(
                 idle=api.socket_idle.total_seconds(), send=api.send_timeout.total_seconds()
             ),
         ),
+        tickets=tickets,
         timing=Timing(
             header_hold=api.header_hold.total_seconds(),
             ping_interval=api.ping_interval.total_seconds(),
@@ -184,3 +196,31 @@ def build_state(
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )
+
+
+def _access(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
+    api = settings.api
+    presence = Presence(world.clock, lives=world.key_ring.lives)
+    world.key_ring.call_when_gone(presence.key_gone)
+    return GatewayAccess(
+        origins=Origins(hosts=api.names, origins=api.cors_origins),
+        addresses=ClientAddresses(api.trusted_proxies),
+        identity=Identity(api.auth, world.key_ring, _tokens(settings, world), tickets),
+        presence=presence,
+    )
+
+
+def _tokens(settings: Settings, world: World) -> ProviderTokens | None:
+    oidc = settings.oidc
+    if world.provider is None or oidc.issuer is None or oidc.audience is None:
+        return None
+    rules = TokenRules(
+        issuer=oidc.issuer,
+        audience=oidc.audience,
+        algorithms=tuple(oidc.algorithms),
+        leeway=oidc.leeway,
+        user_claim=oidc.user_claim,
+        roles_claim=oidc.roles_claim,
+        admin_role=oidc.admin_role,
+    )
+    return ProviderTokens(rules, ProviderKeys(world.provider, world.background, world.clock))

@@ -9,6 +9,8 @@ from typing import Final
 
 import structlog
 
+from services.api.access.key_ring import KeyRing
+from services.api.adapters.http_identity_provider import HttpIdentityProvider
 from services.api.adapters.nats_backlog import NatsBacklog
 from services.api.adapters.nats_catalog import NatsCatalogFeed
 from services.api.adapters.nats_connection import NatsConnection
@@ -21,6 +23,7 @@ from services.api.adapters.nats_journal import (
     NatsQueue,
     NatsTombstones,
 )
+from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
 from services.api.adapters.nats_keys import NatsKeys
 from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_queue_notes import (
@@ -29,6 +32,7 @@ from services.api.adapters.nats_queue_notes import (
     NatsQueueNotes,
 )
 from services.api.adapters.nats_relisting import NatsRelisting
+from services.api.adapters.nats_tickets import NatsTickets
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
 from services.api.adapters.nats_workers import NatsWorkers
@@ -46,11 +50,13 @@ from services.api.ports.broker import (
     Tombstones,
     Workers,
 )
+from services.api.ports.identity_provider import IdentityProvider
 from services.api.ports.keys import Keys, Marks
 from services.api.ports.live import Live
 from services.api.ports.queue import Announcements, Depths, QueueNotes
 from services.api.ports.relisting import Relisting
 from services.api.ports.sessions import Asking, History, Turns
+from services.api.ports.tickets import Tickets
 from services.api.ports.viewers import Feeds, Watchers
 from services.api.settings import Settings
 from shared.clock import utc_now
@@ -98,13 +104,16 @@ class World:
     history: History
     journal: Journal
     known_models: KnownModels
+    key_ring: KeyRing
     keys: Keys
     live: Live
     mailboxes: Mailboxes
     marks: Marks
     notes: QueueNotes
+    provider: IdentityProvider | None
     queue: Queue
     relisting: Relisting
+    tickets: Tickets
     tombstones: Tombstones
     turns: Turns
     watchers: Watchers
@@ -135,8 +144,10 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     feed = NatsCatalogFeed(client, jetstream, catalog)
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
     backlog, live = NatsBacklog(jetstream), NatsLive(client, inbox.gateway_id)
-    history = NatsHistory(client, timeout=timeout)
-    connection = NatsConnection(client, inbox, on_connected=[feed.refresh, feeds.prove, live.prove])
+    key_ring = KeyRing(clock, lambda: connection_of(client))
+    key_feed = NatsKeyFeed(client, jetstream, key_ring)
+    refreshed = [feed.refresh, key_feed.refresh, feeds.prove, live.prove]
+    connection = NatsConnection(client, inbox, on_connected=refreshed)
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
     tombstones = NatsTombstones(jetstream, ttl=marks_ttl)
@@ -144,10 +155,12 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     watches: list[asyncio.Task[None]] = []
     try:
         await feed.open()
+        await key_feed.open()
         await connection.begin()
         watches = [
             asyncio.create_task(connection.watch(), name="watch-connection"),
             asyncio.create_task(backlog.watch(), name="watch-backlog"),
+            asyncio.create_task(key_feed.watch(), name="watch-keys"),
         ]
         yield World(
             announcements=NatsAnnouncements(client),
@@ -165,12 +178,15 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             journal=NatsJournal(jetstream),
             known_models=feed,
             live=live,
+            key_ring=key_ring,
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
             marks=tombstones,
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
+            provider=_provider(settings),
             queue=NatsQueue(jetstream),
             relisting=NatsRelisting(client),
+            tickets=NatsTickets(jetstream),
             tombstones=tombstones,
             turns=NatsTurns(jetstream, running=marks_ttl + _AFTER_DEADLINES),
             watchers=NatsWatchers(client, inbox.gateway_id),
@@ -181,4 +197,10 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         await end_tasks(watches)
         await inbox.close()
         await feed.close()
+        await key_feed.close()
         await broker.stop()
+
+
+def _provider(settings: Settings) -> IdentityProvider | None:
+    oidc = settings.oidc
+    return HttpIdentityProvider(oidc.issuer, oidc.jwks_url) if oidc.issuer is not None else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,7 @@ from faststream import FastStream
 from nats.aio.client import Client
 
 from services.history.adapters.mongo_client import MongoClient, create_indexes, open_client
+from services.history.adapters.mongo_keys import MongoKeyStore
 from services.history.adapters.mongo_messages import MongoMessageStore
 from services.history.adapters.mongo_presets import MongoPresetStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
@@ -19,6 +21,8 @@ from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.mongo_usage import MongoUsageStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
+from services.history.adapters.nats_key_copies import NatsKeyCopies
+from services.history.api_keys import ApiKeys
 from services.history.background import Background, again_and_again, until_done
 from services.history.changing import Changing
 from services.history.copying import Copying
@@ -26,6 +30,8 @@ from services.history.freshness import Freshness
 from services.history.handlers import build_router
 from services.history.health import Health
 from services.history.intake import Intake
+from services.history.key_copying import KeyCopying
+from services.history.key_operations import key_operations
 from services.history.ports import TurnStore
 from services.history.preferences import KeptSettings
 from services.history.preset_operations import preset_operations
@@ -49,6 +55,7 @@ from shared.messaging.jetstream import JetStream
 from shared.observability.logging import READY
 
 _RETENTION_INTERVAL = 3600.0
+_KEYS_INTERVAL = 1.0
 _RETRY = 0.5
 
 log = structlog.stdlib.get_logger(__name__)
@@ -90,6 +97,8 @@ class _History:
         )
         messages, searching = MongoMessageStore(database), Searching(store, MongoTerms(database))
         self._copying = Copying(store, store, messages, turns, freshness, now=utc_now)
+        keys, copies = MongoKeyStore(database), NatsKeyCopies(jetstream)
+        self._key_copying = KeyCopying(keys, copies, clock=time.monotonic)
         self.router = build_router(
             (
                 *session_operations(
@@ -105,6 +114,7 @@ class _History:
                     KeptSettings(MongoSettingsStore(database)),
                 ),
                 *usage_operations(UsageReports(MongoUsageStore(database), freshness)),
+                *key_operations(ApiKeys(keys, copies, now=utc_now)),
             ),
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,
@@ -137,6 +147,12 @@ class _History:
             "history-retention",
             again_and_again(
                 "retention", self._retention.purge, partial(asyncio.sleep, _RETENTION_INTERVAL)
+            ),
+        )
+        background.start(
+            "history-keys",
+            again_and_again(
+                "copy-keys", self._key_copying.mend, partial(asyncio.sleep, _KEYS_INTERVAL)
             ),
         )
         await until_done("consumer", self._log.progress, pause=_RETRY)

@@ -2,12 +2,14 @@
 
 from typing import Any, Final
 
+from services.api.access.refusals import NotAuthenticated, NotPermitted, WrongHost, WrongOrigin
 from shared.errors import (
     Cancelled,
     ChatError,
     CompletionNotFound,
     FramesGone,
     InvalidRequest,
+    KeyNotFound,
     KeyReused,
     MessageNotFound,
     ModelNotFound,
@@ -24,6 +26,8 @@ _CLIENT: Final = (
     SessionNotFound,
     MessageNotFound,
     PresetNotFound,
+    KeyNotFound,
+    WrongHost,
     VersionConflict,
     CompletionNotFound,
     FramesGone,
@@ -51,4 +55,8 @@ def internal_error_body() -> dict[str, Any]:
 def _type_of(error: ChatError) -> str:
     if isinstance(error, QueueFull):
         return "rate_limit_error"
+    if isinstance(error, NotAuthenticated):
+        return "authentication_error"
+    if isinstance(error, (NotPermitted, WrongOrigin)):
+        return "permission_error"
     return "invalid_request_error" if isinstance(error, _CLIENT) else "server_error"

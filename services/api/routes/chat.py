@@ -5,11 +5,21 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from services.api.access.caller import Caller
+from services.api.access.refusals import NotAuthenticated
 from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key, digest_of
+from services.api.completions.orders import Order
 from services.api.completions.translation import header_list, to_order
-from services.api.deps import StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.deps import (
+    CallerDep,
+    StateDep,
+    add_headers,
+    name_completion,
+    permitted,
+    read_body,
+)
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.keyed import starter_of
@@ -31,7 +41,8 @@ _BODY: Final[dict[str, Any]] = {
     }
 }
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ErrorBody} for status in (400, 404, 409, 413, 422, 429, 500, 502, 503, 504)
+    status: {"model": ErrorBody}
+    for status in (400, 401, 404, 409, 413, 422, 429, 500, 502, 503, 504)
 }
 
 
@@ -41,7 +52,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     openapi_extra=_BODY,
     responses=_ERRORS,
 )
-async def create_completion(request: Request, state: StateDep, user: UserDep) -> Response:
+async def create_completion(request: Request, state: StateDep, caller: CallerDep) -> Response:
     """OpenAI's chat completion; with ``sessionId`` the turn is stored in that session."""
     completion_id = new_completion_id()
     name_completion(request, completion_id)
@@ -51,8 +62,9 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
         parse_body(body, ChatCompletionRequest),
         completion_id=completion_id,
         created_at=state["clock"].now(),
-        user_id=user,
+        user_id=caller.user_id,
     )
+    _check(caller, order)
     if ignored:
         add_headers(request, {"X-Parley-Ignored": header_list(ignored)})
     if unavailable:
@@ -64,12 +76,12 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
         entry = KeyEntry(
             completion_id=completion_id, body=digest_of(body), created_at=order.created_at
         )
-        claim = await state["idempotency"].claim(user, key, entry)
+        claim = await state["idempotency"].claim(caller.user_id, key, entry)
         order = replace(
             order, completion_id=claim.completion_id, created_at=claim.created_at, keyed=True
         )
         completions = starter_of(claim, request, state)
-    background = state["background"]
+    background, completions = state["background"], permitted(state, caller, completions)
     if stream:
         return StreamedAnswer(
             order,
@@ -79,3 +91,10 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
             timing=state["timing"],
         )
     return WholeAnswer(order, completions=completions, background=background, delivery=None)
+
+
+def _check(caller: Caller, order: Order) -> None:
+    """Before a key is claimed for it."""
+    caller.check_model(order.model)
+    if caller.anonymous and order.session_id is not None:
+        raise NotAuthenticated("Sessions need a token.", given=False)

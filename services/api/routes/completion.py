@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from services.api.completions.permitted import Attended
 from services.api.completions.retrieved import to_standing_body
-from services.api.deps import StateDep, UserDep, add_headers
+from services.api.deps import CallerDep, StateDep, add_headers
 from services.api.routes.resumed import ResumedAnswer
 from services.api.schemas.errors import ErrorBody
 from services.api.streams.numbering import read_cursor
@@ -15,7 +16,7 @@ router = APIRouter()
 
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     204: {"description": "The stream is over, and its reader has all of it"},
-    **{status: {"model": ErrorBody} for status in (400, 404, 410, 503)},
+    **{status: {"model": ErrorBody} for status in (400, 401, 404, 410, 503)},
 }
 
 
@@ -28,7 +29,7 @@ async def get_completion(
     completion_id: str,
     request: Request,
     state: StateDep,
-    user: UserDep,
+    caller: CallerDep,
     stream: Annotated[bool, Query()] = False,
     starting_after: Annotated[str | None, Query(max_length=100)] = None,
     starting_after_camel: Annotated[
@@ -40,13 +41,14 @@ async def get_completion(
     named = starting_after if starting_after is not None else starting_after_camel
     after = read_cursor(completion_id, named, last_event_id)
     following = state["following"]
-    accepted = await following.find(user, completion_id)
+    accepted = await following.find(caller.user_id, completion_id)
     add_headers(request, {"X-Completion-Id": accepted.completion_id})
     if stream or last_event_id:
         return ResumedAnswer(
             accepted,
             after,
             following=following,
+            attend=lambda reading: Attended(reading, caller, state["access"].presence),
             clock=state["clock"],
             timing=state["timing"],
         )

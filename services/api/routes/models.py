@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from services.api.completions.translation import to_model_body
-from services.api.deps import StateDep
+from services.api.deps import CallerDep, StateDep
 from services.api.schemas.errors import ErrorBody
 from services.api.schemas.models import ModelBody, ModelList
 from shared.errors import ModelNotFound
@@ -12,9 +12,10 @@ router = APIRouter()
 
 
 @router.get("/v1/models", summary="List the models that live workers offer")
-async def list_models(state: StateDep) -> ModelList:
-    """Each model once, however many workers serve it."""
-    return ModelList(data=[to_model_body(offer) for offer in state["catalog"].models()])
+async def list_models(state: StateDep, caller: CallerDep) -> ModelList:
+    """Each model once, however many workers serve it; those that the caller may ask."""
+    offers = state["catalog"].models()
+    return ModelList(data=[to_model_body(offer) for offer in offers if caller.may_ask(offer.id)])
 
 
 @router.get(
@@ -22,9 +23,9 @@ async def list_models(state: StateDep) -> ModelList:
     summary="Read one model",
     responses={404: {"model": ErrorBody}},
 )
-async def get_model(model_id: str, state: StateDep) -> ModelBody:
+async def get_model(model_id: str, state: StateDep, caller: CallerDep) -> ModelBody:
     """A model by its name, with or without ``:latest``; names may hold slashes."""
     offer = state["catalog"].find(model_id)
-    if offer is None:
+    if offer is None or not caller.may_ask(offer.id):
         raise ModelNotFound("This model does not exist.", param="model")
     return to_model_body(offer)

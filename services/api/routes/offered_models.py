@@ -1,11 +1,11 @@
-"""``models/`` of the two faces. With ``API_AUTH=local`` its one user may change all of it."""
+"""``models/`` of the two faces. Administrators may change what holds for all."""
 
 from typing import Annotated
 
 from fastapi import Query, Request
 
 from services.api.completions.translation import to_model_body
-from services.api.deps import StateDep, UserDep, read_body
+from services.api.deps import AdminDep, CallerDep, StateDep, read_body
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.schemas.offered_models import (
@@ -21,30 +21,35 @@ from services.api.schemas.offered_models import (
 from services.api.sessions.offered import Choice, Selection
 from shared.contracts.presets import ModelSettings
 
-router = FacedRouter("/models")
+router = FacedRouter("/models", errors=(400, 401, 403, 404, 503))
 
 
 @router.get("", summary="List models with their settings")
 async def list_models(
-    state: StateDep, user: UserDep, hidden: Annotated[bool, Query()] = False
+    state: StateDep, caller: CallerDep, hidden: Annotated[bool, Query()] = False
 ) -> OfferedModelsBody:
     """What live workers offer; hidden ones with ``?hidden=true`` only."""
-    selection = await state["models"].selection(user, hidden=hidden)
+    selection = await state["models"].selection(caller.user_id, hidden=hidden)
+    default = selection.default
     return OfferedModelsBody(
-        models=[_body(choice, selection) for choice in selection.choices],
-        default_model=selection.default,
+        models=[
+            _body(choice, selection)
+            for choice in selection.choices
+            if caller.may_ask(choice.offer.id)
+        ],
+        default_model=default if default is not None and caller.may_ask(default) else None,
         preferred_model=selection.preferred,
     )
 
 
 @router.post("/sync_models", summary="Have all workers list their engines now")
-async def sync_models(state: StateDep) -> SyncBody:
+async def sync_models(state: StateDep, caller: CallerDep) -> SyncBody:
     """Answers what that has changed, within 6 s; who asks while one runs gets its result."""
     synced = await state["syncing"].sync()
     return SyncBody(
-        added=synced.added,
-        removed=synced.removed,
-        updated=synced.updated,
+        added=[name for name in synced.added if caller.may_ask(name)],
+        removed=[name for name in synced.removed if caller.may_ask(name)],
+        updated=[name for name in synced.updated if caller.may_ask(name)],
         workers=synced.workers,
         failed=[FailedWorkerBody(worker=it.worker, error=it.error) for it in synced.failed],
     )
@@ -55,11 +60,11 @@ async def sync_models(state: StateDep) -> SyncBody:
     summary="Choose the default model of all users",
     openapi_extra=json_body("DefaultModelRequest"),
 )
-async def put_default(request: Request, state: StateDep, user: UserDep) -> DefaultModelBody:
+async def put_default(request: Request, state: StateDep, admin: AdminDep) -> DefaultModelBody:
     """Null takes the choice back; the answer is what holds then."""
     wanted = parse_body(await read_body(request, state), DefaultModelRequest)
     await state["models"].choose_default(wanted.model)
-    selection = await state["models"].selection(user, hidden=True)
+    selection = await state["models"].selection(admin.user_id, hidden=True)
     return DefaultModelBody(default_model=selection.default)
 
 
@@ -68,7 +73,9 @@ async def put_default(request: Request, state: StateDep, user: UserDep) -> Defau
     summary="Replace the settings of a model",
     openapi_extra=json_body("ModelSettingsRequest"),
 )
-async def put_settings(model_id: str, request: Request, state: StateDep) -> ModelSettingsBody:
+async def put_settings(
+    model_id: str, request: Request, state: StateDep, _admin: AdminDep
+) -> ModelSettingsBody:
     """They hold for all users; a name may hold slashes, and stands with or without ``:latest``."""
     wanted = parse_body(await read_body(request, state), ModelSettingsRequest)
     fields = wanted.model_dump(include=set(ModelSettingsRequest.model_fields))

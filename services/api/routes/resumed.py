@@ -1,9 +1,12 @@
 """A stream that was begun elsewhere or earlier."""
 
+from collections.abc import Callable
+
 import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
+from services.api.completions.attaching import Reading
 from services.api.completions.following import Following
 from services.api.completions.orders import Timing
 from services.api.ports.broker import Clock
@@ -27,6 +30,7 @@ class ResumedAnswer(Response):
         after: int | None,
         *,
         following: Following,
+        attend: Callable[[Reading], Reading],
         clock: Clock,
         timing: Timing,
     ) -> None:
@@ -34,6 +38,7 @@ class ResumedAnswer(Response):
         self._accepted = accepted
         self._after = FROM_THE_START if after is None else after
         self._following = following
+        self._attend = attend
         self._clock = clock
         self._timing = timing
 
@@ -63,8 +68,9 @@ class ResumedAnswer(Response):
                 await send({"type": "http.response.start", "status": 204, "headers": []})
                 await send({"type": "http.response.body", "body": b""})
                 return
-            client.call_when_gone(followed.wake)
+            reading = self._attend(followed)
+            client.call_when_gone(reading.wake)
             try:
-                await writer.write(followed, client, send)
+                await writer.write(reading, client, send)
             finally:
-                followed.abandon()
+                reading.abandon()

@@ -1,18 +1,22 @@
 """``/ws/ai-chat/session/{id}`` and ``/ws/ai-chat/sessions``: requirements 5.
 
-A token may come as ``?token=`` or ``Authorization: Token``; with ``API_AUTH=local`` any is ignored.
+The guard in front of all routes has looked at the token, which may come as ``?token=`` too.
 """
 
 import secrets
 import time
-from functools import partial
-from typing import cast
+from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, cast
 
 import structlog
 from fastapi import APIRouter, WebSocket
 
-from services.api.access.caller import LOCAL_USER
+from services.api.access.caller import Caller
 from services.api.completions.answers import to_session_body
+from services.api.completions.orders import Order
+from services.api.completions.scope_keys import CALLER
 from services.api.completions.translation import message_from
 from services.api.deps import State
 from services.api.parsing import parse_body
@@ -28,15 +32,27 @@ from services.api.schemas.sockets import (
     StopGeneration,
     Typing,
 )
-from services.api.sockets.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.sessions.turns import Wanted
+from services.api.sockets.outlet import (
+    BAD_ADDRESS,
+    NO_SESSION,
+    NOT_AUTHENTICATED,
+    RESTART,
+    SLOW,
+    TOO_MANY,
+    Outlet,
+)
 from services.api.sockets.room import Room
 from shared.contracts.history import GetSession
-from shared.contracts.ids import CompletionId, SessionId, UserId, is_completion_id, parse_session_id
+from shared.contracts.ids import CompletionId, SessionId, is_completion_id, parse_session_id
 from shared.contracts.live import LiveEvent
 from shared.errors import ChatError, CompletionNotFound, SessionNotFound
 
 router = APIRouter()
 log = structlog.stdlib.get_logger(__name__)
+
+_REMEMBERED: Final = 8
+"""Completions of one socket that are stopped with its key; a session runs one at a time."""
 
 
 @router.websocket("/ws/ai-chat/session/{session_id}")
@@ -47,41 +63,36 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
     ``?join=false`` does not repeat what has been said of a running answer: ``resume`` asks for it.
     """
     state = cast("State", websocket.scope["state"])
-    user = LOCAL_USER
-    if not state["sockets"].admits(websocket.headers):
-        await websocket.close(4403)
-        return
+    caller: Caller = websocket.scope[CALLER]
     await websocket.accept()
     parsed = parse_session_id(session_id)
     if parsed is None:
         await close(websocket, BAD_ADDRESS)
         return
-    with state["sockets"].counted(user) as counted:
+    with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             await close(websocket, TOO_MANY)
             return
-        await _serve_session(websocket, state, user, parsed)
+        await _serve_session(websocket, state, caller, parsed)
 
 
 @router.websocket("/ws/ai-chat/sessions")
 async def list_socket(websocket: WebSocket) -> None:
     """The user's sessions as they come, change and go."""
     state = cast("State", websocket.scope["state"])
-    user = LOCAL_USER
-    if not state["sockets"].admits(websocket.headers):
-        await websocket.close(4403)
-        return
+    caller: Caller = websocket.scope[CALLER]
     await websocket.accept()
-    with state["sockets"].counted(user) as counted:
+    with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             await close(websocket, TOO_MANY)
             return
-        await _serve_list(websocket, state, user)
+        await _serve_list(websocket, state, caller)
 
 
 async def _serve_session(
-    websocket: WebSocket, state: State, user: UserId, session_id: SessionId
+    websocket: WebSocket, state: State, caller: Caller, session_id: SessionId
 ) -> None:
+    user = caller.user_id
     outlet = _outlet(websocket, state)
     try:
         await state["sessions"].page_of(GetSession(user_id=user, session_id=session_id, limit=1))
@@ -94,7 +105,9 @@ async def _serve_session(
     try:
         outlet.send(ConnectionEstablished(session_id=session_id))
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
-        await _connection(websocket, outlet, state, _handlers(state, room, outlet)).serve()
+        with _attended(state, caller, outlet) as asked:
+            handlers = _handlers(state, caller, room, outlet, asked)
+            await _connection(websocket, outlet, state, handlers).serve()
     finally:
         await state["rooms"].leave(room, outlet)
         log.info(
@@ -106,7 +119,7 @@ async def _serve_session(
         )
 
 
-async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
+async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> None:
     outlet = _outlet(websocket, state)
 
     def heard(event: LiveEvent) -> None:
@@ -118,7 +131,9 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
 
     try:
         # What was missed cannot be told: its client reads the list again when it comes back.
-        listening = await state["live"].listen(user, None, heard, lambda: outlet.close(RESTART))
+        listening = await state["live"].listen(
+            caller.user_id, None, heard, lambda: outlet.close(RESTART)
+        )
     except ChatError as error:
         await refuse(websocket, error, SLOW)
         return
@@ -126,7 +141,8 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
     log.info("socket_connected", socket=outlet.name)
     try:
         outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
-        await _connection(websocket, outlet, state, {}).serve()
+        with _attended(state, caller, outlet):
+            await _connection(websocket, outlet, state, {}).serve()
     finally:
         await listening.close()
         log.info(
@@ -137,14 +153,42 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
         )
 
 
-def _handlers(state: State, room: Room, outlet: Outlet) -> dict[str, Handler]:
+@contextmanager
+def _attended(state: State, caller: Caller, outlet: Outlet) -> Generator[deque[CompletionId]]:
+    """Close it when its caller's credentials end; gives what to fill with its own completions."""
+    presence = state["access"].presence
+    asked: deque[CompletionId] = deque(maxlen=_REMEMBERED)
+
+    def gone() -> None:
+        outlet.close(NOT_AUTHENTICATED)
+        if caller.key_id is not None and not presence.lives(caller.key_id):
+            for completion_id in asked:
+                stop = state["cancellations"].stop(completion_id)
+                state["background"].spawn(stop, "cancel-of-revoked-key")
+
+    visit = presence.enter(caller, gone, until_expiry=True)
+    try:
+        yield asked
+    finally:
+        presence.leave(caller, visit)
+
+
+def _handlers(
+    state: State, caller: Caller, room: Room, outlet: Outlet, asked: deque[CompletionId]
+) -> dict[str, Handler]:
     rooms = state["rooms"]
 
     def send_message(data: bytes) -> None:
         wanted = parse_body(data, SendMessage)
         parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
         message = message_from(wanted.message)
-        plan = partial(state["turns"].send, message=message, parent_id=parent)
+
+        async def plan(turn: Wanted) -> Order:
+            order = await state["turns"].send(turn, message=message, parent_id=parent)
+            caller.check_model(order.model)
+            asked.append(order.completion_id)
+            return order
+
         rooms.ask(room, outlet, plan, wanted.settings())
 
     def typing(data: bytes) -> None:

@@ -2,8 +2,9 @@
 
 from fastapi import Response
 
-from services.api.deps import State, StateDep
+from services.api.deps import GreetedDep, State, StateDep
 from services.api.reports.health_answers import to_llm_server_body, to_status_body
+from services.api.reports.health_views import llm_server_for, status_for
 from services.api.routes.faces import FacedRouter
 from services.api.schemas.health import LlmServerBody, StatusBody
 
@@ -15,22 +16,23 @@ router = FacedRouter("", errors=())
     summary="How engines and workers are",
     responses={503: {"model": LlmServerBody, "description": "No completion can be served"}},
 )
-async def llm_server(state: StateDep, response: Response) -> LlmServerBody:
+async def llm_server(state: StateDep, caller: GreetedDep, response: Response) -> LlmServerBody:
     """``ok``; ``degraded`` when completions work but some worker's do not; else 503."""
     serving = await state["health"].serving()
     body = to_llm_server_body(serving, _models(state), stopping=state["drain"].begun)
     if not body.ok:
         response.status_code = 503
-    return body
+    return llm_server_for(caller, body)
 
 
 @router.get("/status", summary="Every part on one line each")
-async def status(state: StateDep) -> StatusBody:
+async def status(state: StateDep, caller: GreetedDep) -> StatusBody:
     """For a status bar: 200 whatever is down, and it says what is."""
     report = await state["health"].check()
-    return to_status_body(
+    body = to_status_body(
         report, _models(state), state["backlog"].requests(), stopping=state["drain"].begun
     )
+    return status_for(caller, body)
 
 
 def _models(state: State) -> list[str]:

@@ -5,13 +5,23 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
+from services.api.access.caller import Caller
 from services.api.completions.answers import NEWER, OLDER, to_message_list
 from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import Claim, check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
-from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.deps import (
+    CallerDep,
+    State,
+    StateDep,
+    UserDep,
+    add_headers,
+    name_completion,
+    permitted,
+    read_body,
+)
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import FacedRouter, json_body
@@ -50,7 +60,7 @@ Plan = Callable[[Wanted], Awaitable[Order]]
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def send_message(
-    session_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> Response:
     """The answer, in one piece or with ``stream`` as server-sent events.
 
@@ -62,7 +72,7 @@ async def send_message(
     parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
     message = message_from(wanted.message)
     return await _run(
-        request, body, state, user, session, wanted,
+        request, body, state, caller, session, wanted,
         lambda asked: state["turns"].send(asked, message, parent),
     )  # fmt: skip
 
@@ -96,14 +106,14 @@ async def list_messages(
     openapi_extra=json_body("TurnRequest", required=False),
 )
 async def regenerate(
-    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, message_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> Response:
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
     body = await read_body(request, state)
     wanted = parse_body(body or b"{}", TurnRequest)
     return await _run(
-        request, body, state, user, session, wanted,
+        request, body, state, caller, session, wanted,
         lambda asked: state["turns"].regenerate(asked, message),
     )  # fmt: skip
 
@@ -115,7 +125,7 @@ async def regenerate(
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def edit_message(
-    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, message_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> Response:
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)
@@ -123,7 +133,7 @@ async def edit_message(
     wanted = parse_body(body, SendMessageRequest)
     message = message_from(wanted.message)
     return await _run(
-        request, body, state, user, session, wanted,
+        request, body, state, caller, session, wanted,
         lambda asked: state["turns"].edit(asked, former, message),
     )  # fmt: skip
 
@@ -132,7 +142,7 @@ async def _run(
     request: Request,
     body: bytes,
     state: State,
-    user: UserId,
+    caller: Caller,
     session_id: SessionId,
     wanted: TurnRequest,
     plan: Plan,
@@ -141,19 +151,27 @@ async def _run(
     name_completion(request, completion_id)
     key = check_key(request.headers.getlist(KEY_HEADER))
     completions: Starter = state["completions"]
+    user = caller.user_id
+
+    async def allowed(asked: Wanted) -> Order:
+        order = await plan(asked)
+        caller.check_model(order.model)
+        return order
+
     if key is None:
-        order = await plan(Wanted(completion_id, user, session_id, wanted.settings()))
+        order = await allowed(Wanted(completion_id, user, session_id, wanted.settings()))
         question = question_of(order)
     else:
         claim = await _claim(request, body, state, user, key, completion_id)
         own = Wanted(claim.completion_id, user, session_id, wanted.settings())
         keyed = KeyedTurns(state["idempotency"], state["journal"])
-        claim, order, question = await keyed.order(user, claim, lambda: plan(own))
+        claim, order, question = await keyed.order(user, claim, lambda: allowed(own))
         completions = starter_of(claim, request, state)
     headers = {"X-Message-Id": answer_id(order.completion_id)}
     if question is not None:
         headers["X-User-Message-Id"] = question.id
     add_headers(request, headers)
+    completions = permitted(state, caller, completions)
     if not wanted.stream:
         return WholeTurn(
             order,

@@ -69,9 +69,10 @@ class WorkersPart(AnswerModel):
     """All workers; slots are those of workers that reach their engine."""
 
     state: State
-    count: int
-    slots: int
-    free: int
+    count: int | None
+    """Null for strangers, as ``slots`` and ``free``."""
+    slots: int | None
+    free: int | None
 
 
 class QueuePart(AnswerModel):

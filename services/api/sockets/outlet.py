@@ -134,6 +134,7 @@ class Outlet:
 RESTART: Final = 1012
 SLOW: Final = 1013
 BAD_ADDRESS: Final = 4400
+NOT_AUTHENTICATED: Final = 4401
 NO_SESSION: Final = 4404
 IDLE: Final = 4408
 TOO_MANY: Final = 4429

@@ -24,6 +24,7 @@ TERMS: Final = "search_terms"
 PRESETS: Final = "presets"
 MODEL_SETTINGS: Final = "model_settings"
 PREFERENCES: Final = "preferences"
+API_KEYS: Final = "api_keys"
 
 # Codes that speak of the document, not of the server's state: BadValue, FailedToParse,
 # TypeMismatch, DollarPrefixedFieldName, BSONObjectTooLarge and its kin.
@@ -68,6 +69,8 @@ _INDEXES: Final[Mapping[str, tuple[tuple[tuple[str, int], ...], ...]]] = {
         (("public", 1),),
         (("public", 1), ("order", 1)),
     ),
+    # The keys of one user; all of them go by their ids.
+    API_KEYS: ((("user_id", 1),),),
 }
 
 

@@ -11,6 +11,7 @@ import uvicorn
 from services.api.__main__ import listen
 from services.api.app import create_app
 from services.api.completions.draining import Drain
+from services.api.oidc_settings import OidcSettings
 from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
 from services.api.settings import ApiSettings, LlmSettings, Settings
@@ -28,6 +29,8 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
     }
     llm = api.pop("llm", LlmSettings())
     assert isinstance(llm, LlmSettings)
+    oidc = api.pop("oidc", OidcSettings())
+    assert isinstance(oidc, OidcSettings)
     defaults: dict[str, object] = {
         "silence": timedelta(milliseconds=500),
         "header_hold": timedelta(seconds=5),
@@ -44,6 +47,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
         ),
         deadlines=DeadlineSettings.model_validate(deadlines),
         llm=llm,
+        oidc=oidc,
     )
 
 
@@ -53,7 +57,7 @@ class RunningGateway:
     def __init__(self, settings: Settings, *, open_world: OpenWorld = nats_world) -> None:
         self.drain = Drain()
         self._settings = settings
-        self._app = create_app(settings, drain=self.drain, open_world=open_world)
+        self.app = create_app(settings, drain=self.drain, open_world=open_world)
         patience = settings.api.send_timeout.total_seconds()
         self._listener = listen("127.0.0.1", 0, send_timeout=patience)
         self._task: asyncio.Task[None] | None = None
@@ -64,7 +68,7 @@ class RunningGateway:
         port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         config = uvicorn.Config(
-            self._app,
+            self.app,
             port=port,
             http=GatewayProtocol,
             ws="websockets-sansio",
@@ -72,6 +76,7 @@ class RunningGateway:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
         patience = self._settings.api.drain_timeout.total_seconds()

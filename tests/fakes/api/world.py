@@ -7,10 +7,12 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api.access.key_ring import KeyRing
 from services.api.app import create_app
 from services.api.background import Background
 from services.api.completions.catalog import Catalog
 from services.api.completions.draining import Drain
+from services.api.ports.identity_provider import IdentityProvider
 from services.api.settings import Settings
 from services.api.world import World
 from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolCall, Usage
@@ -41,6 +43,7 @@ from tests.fakes.api.ports import (
     FakeWorkers,
 )
 from tests.fakes.api.relisting import FakeRelisting
+from tests.fakes.api.tickets import FakeTickets
 from tests.fakes.api.worker import announcement, sse_event
 
 
@@ -66,6 +69,10 @@ class FakeWorld:
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.keys = FakeKeys()
+        self.tickets = FakeTickets()
+        self.provider: IdentityProvider | None = None
+        self.key_ring = KeyRing(self.clock, lambda: 1)
+        self.key_ring.replace({}, 1)
         self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
@@ -135,11 +142,14 @@ class FakeWorld:
             known_models=self.known_models,
             mailboxes=self.mailboxes,
             keys=self.keys,
+            key_ring=self.key_ring,
             live=self.live,
             marks=self.tombstones,
             notes=self.notes,
+            provider=self.provider,
             queue=self.queue,
             relisting=self.relisting,
+            tickets=self.tickets,
             tombstones=self.tombstones,
             turns=self.turns,
             watchers=self.watchers,
@@ -168,5 +178,5 @@ async def client_of(
     """An HTTP client of the gateway over ``world``, without a network."""
     async with app_of(world, settings or quick_settings()) as app:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

@@ -63,7 +63,7 @@ class Visitor:
             "path": "/v1/chat/completions",
             "raw_path": b"/v1/chat/completions",
             "query_string": b"",
-            "headers": [],
+            "headers": [(b"host", b"localhost")],
             "server": ("gateway", 80),
             "scheme": "http",
         }

@@ -266,9 +266,32 @@ async def test_the_openapi_document_knows_the_request_bodies() -> None:
 
 
 @pytest.mark.parametrize("mode", ["open", "required"])
-def test_modes_that_do_not_exist_yet_say_so(mode: str) -> None:
-    with pytest.raises(ValidationError, match="not available yet"):
-        ApiSettings.model_validate({"auth": mode})
+def test_modes_that_tell_callers_apart_listen_anywhere(mode: str) -> None:
+    settings = ApiSettings.model_validate({"auth": mode, "host": "::"})
+    assert (settings.auth, settings.names) == (mode, [])
+    with pytest.raises(ValidationError):
+        ApiSettings.model_validate({"auth": "maybe"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"allowed_hosts": "*"},
+        {"allowed_hosts": "https://a.example"},
+        {"allowed_hosts": "a.example:80"},
+        {"allowed_hosts": "a.*.example"},
+        {"cors_origins": "*"},
+        {"cors_origins": "a.example"},
+        {"cors_origins": "https://*.example"},
+        {"cors_origins": "https://a.example/page"},
+        {"cors_origins": "null"},
+        {"trusted_proxies": "10.1.2.3/8"},
+        {"trusted_proxies": "proxy"},
+    ],
+)
+def test_a_list_that_lets_in_more_than_it_says_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        ApiSettings.model_validate(wrong)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "::", "example.org"])  # noqa: S104

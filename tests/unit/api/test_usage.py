@@ -199,7 +199,7 @@ async def test_a_bad_query_is_400_and_says_where(face: str, query: str, param: s
     world = FakeWorld()
     using(world)
     async with client_of(world) as client:
-        answer = await client.get(httpx.URL(f"http://gateway{face}/usage/?{query}"))
+        answer = await client.get(httpx.URL(f"http://localhost{face}/usage/?{query}"))
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"], error["type"]) == (

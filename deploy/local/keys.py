@@ -1,0 +1,126 @@
+"""``parley keys``: over the broker, as whoever may read the data directory owns the installation.
+
+Not over HTTP: the first key of an administrator has to come from somewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from deploy.local.broker_client import asking
+from deploy.local.data_dir import DataDir
+from deploy.local.errors import LauncherError, WrongSetting
+from services.api.access.key_admin import KeyAdmin, Wish
+from services.api.schemas.api_keys import key_body, new_key_body
+from shared.clock import utc_now
+from shared.contracts.api_keys import KeyPage
+from shared.contracts.ids import UserId
+from shared.durations import Duration
+from shared.errors import ChatError
+
+_PAGE: Final = 200
+_COLUMNS: Final = ("id", "prefix", "user", "state", "name")
+
+_T = TypeVar("_T")
+
+
+class KeyCommands:
+    """The three commands; each answers what ``--json`` prints.
+
+    Raises (every call):
+        LauncherError: nothing runs there, or history refuses; with its own sentence.
+    """
+
+    def __init__(self, data: DataDir, nats_url: str | None, nats_keys_dir: Path | None) -> None:
+        """Over the broker of ``data``, or the user's own at ``nats_url``."""
+        self._data = data
+        self._nats_url = nats_url
+        self._nats_keys_dir = nats_keys_dir
+
+    def create(self, wish: Wish) -> dict[str, Any]:
+        """The new key with ``key``, which nobody keeps."""
+        try:
+            made = self._run(lambda admin: admin.create(wish))
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            sentence = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}."
+            raise WrongSetting(sentence) from error
+        return new_key_body(made.key, made.secret).model_dump(mode="json", by_alias=True)
+
+    def everyone(self, user: str | None) -> list[dict[str, Any]]:
+        """All keys, or those of one user, the oldest first."""
+        whose = UserId(user) if user is not None else None
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = self._page(whose, cursor)
+            found += [key_body(key).model_dump(mode="json", by_alias=True) for key in page.keys]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    def revoke(self, key_id: str) -> dict[str, Any]:
+        """The key as it is then."""
+        key = self._run(lambda admin: admin.revoke(key_id))
+        return key_body(key).model_dump(mode="json", by_alias=True)
+
+    def _page(self, whose: UserId | None, cursor: str | None) -> KeyPage:
+        return self._run(lambda admin: admin.page(whose, _PAGE, cursor))
+
+    def _run(self, work: Callable[[KeyAdmin], Awaitable[_T]]) -> _T:
+        async def run() -> _T:
+            async with asking(self._data, self._nats_url, self._nats_keys_dir) as history:
+                return await work(KeyAdmin(history))
+
+        try:
+            return asyncio.run(run())
+        except ChatError as error:
+            sentence = f"{error.message.rstrip('.')}."
+            raise LauncherError(sentence) from error
+
+
+def lifetime(text: str | None) -> timedelta | None:
+    """The duration behind ``--expires``.
+
+    Raises:
+        WrongSetting: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        return TypeAdapter(Duration).validate_python(text)
+    except ValidationError as error:
+        sentence = "--expires reads like 90d, 12h or 30m."
+        raise WrongSetting(sentence) from error
+
+
+def patterns(texts: list[str] | None) -> list[str] | None:
+    """``--models 'llama*,demo' --models qwen``, as a list."""
+    found = [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
+    return found or None
+
+
+def lines(keys: list[dict[str, Any]]) -> Iterator[str]:
+    """A table for people."""
+    rows = [{**key, "state": _state(key)} for key in keys]
+    widths = {
+        column: max(len(column), *(len(str(row[column])) for row in rows))
+        for column in _COLUMNS
+        if rows
+    }
+    for row in ({column: column.upper() for column in _COLUMNS}, *rows) if rows else ():
+        yield "  ".join(f"{row[column]:<{widths[column]}}" for column in _COLUMNS).rstrip()
+
+
+def _state(key: Mapping[str, Any]) -> str:
+    if key["revokedAt"]:
+        return "revoked"
+    if key["expiresAt"] and key["expiresAt"] <= utc_now().isoformat():
+        return "expired"
+    return "admin" if key["admin"] else "valid"

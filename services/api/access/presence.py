@@ -1,0 +1,100 @@
+"""What callers have open here: it ends when their credentials do."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from services.api.access.caller import Caller
+from services.api.ports.broker import Clock
+
+_LOOK_AT_LEAST_EVERY: Final = 3600.0
+"""Seconds: the loop's clock and that of the wall drift apart."""
+
+
+class Visit:
+    """One open stream or socket."""
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self.over = False
+        """Whether its caller may no longer be here."""
+        self._gone = gone
+        self._timer: asyncio.TimerHandle | None = None
+
+    def end(self) -> None:
+        """The caller's credentials are no longer valid."""
+        self.stop_waiting()
+        if not self.over:
+            self.over = True
+            self._gone()
+
+    def wait_until(self, expires_at: datetime, clock: Clock) -> None:
+        """End it at that moment."""
+        left = (expires_at - clock.now()).total_seconds()
+        if left <= 0:
+            self.end()
+            return
+        self._timer = asyncio.get_running_loop().call_later(
+            min(left, _LOOK_AT_LEAST_EVERY), self.wait_until, expires_at, clock
+        )
+
+    def stop_waiting(self) -> None:
+        """No longer end it at its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Presence:
+    """All visits of this gateway."""
+
+    def __init__(self, clock: Clock, *, lives: Callable[[str], bool]) -> None:
+        """Nobody is here.
+
+        Args:
+            clock: For credentials that expire.
+            lives: Whether a key still lets somebody in.
+        """
+        self._clock = clock
+        self._lives = lives
+        self._by_key: defaultdict[str, set[Visit]] = defaultdict(set)
+
+    def lives(self, key_id: str) -> bool:
+        """Whether this key still lets somebody in, its expiry aside."""
+        return self._lives(key_id)
+
+    def enter(
+        self, caller: Caller, gone: Callable[[], None], *, until_expiry: bool = False
+    ) -> Visit:
+        """Something opens; ``leave`` it when it closes.
+
+        Args:
+            caller: Whose it is.
+            gone: Called once when the caller's key is revoked; at once, if it was already.
+            until_expiry: Also call it when the credentials expire. What was begun before that may
+                end by itself; who can begin something new must not stay.
+        """
+        visit = Visit(gone)
+        if caller.key_id is not None:
+            if not self._lives(caller.key_id):
+                # Revoked since it was looked at.
+                visit.end()
+                return visit
+            self._by_key[caller.key_id].add(visit)
+        if until_expiry and caller.expires_at is not None:
+            visit.wait_until(caller.expires_at, self._clock)
+        return visit
+
+    def leave(self, caller: Caller, visit: Visit) -> None:
+        """It has closed; harmless when it was ended."""
+        visit.stop_waiting()
+        if caller.key_id is not None and caller.key_id in self._by_key:
+            self._by_key[caller.key_id].discard(visit)
+            if not self._by_key[caller.key_id]:
+                del self._by_key[caller.key_id]
+
+    def key_gone(self, key_id: str) -> None:
+        """This key lets nobody in any more."""
+        for visit in self._by_key.pop(key_id, ()):
+            visit.end()

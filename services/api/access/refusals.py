@@ -1,0 +1,44 @@
+"""Why somebody is not let in: said by gateways alone, so these never cross the broker."""
+
+from shared.errors import ChatError
+
+
+class NotAuthenticated(ChatError):
+    """No token where one is needed, or one that is not valid: unknown, revoked, expired."""
+
+    code = "invalid_api_key"
+
+    def __init__(self, message: str, *, param: str | None = None, given: bool = True) -> None:
+        super().__init__(message, param=param)
+        self.given = given
+        """Whether there was a token."""
+
+
+class NotPermitted(ChatError):
+    """The caller is known, and may not do this."""
+
+    code = "insufficient_permissions"
+
+
+class WrongHost(ChatError):
+    """The address in ``Host`` is none of this gateway's."""
+
+    code = "wrong_host"
+
+
+class WrongOrigin(ChatError):
+    """A web page of another site asks."""
+
+    code = "wrong_origin"
+
+
+class KeysNotLoaded(ChatError):
+    """This process does not know all keys yet, so it can let nobody in."""
+
+    code = "keys_not_loaded"
+
+
+class IdentityUnavailable(ChatError):
+    """The keys of the identity provider cannot be read, and none of them are known."""
+
+    code = "identity_unavailable"

@@ -1,0 +1,121 @@
+"""Feed the ring of API keys from the bucket ``keys``: at once what is said, and all of it anew.
+
+A plain subscription hears a put within milliseconds; what it misses is read a second later. After
+each reconnect the bucket is read from its start, as the broker may have lost its store.
+"""
+
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from pydantic import ValidationError
+
+from services.api.access.key_ring import KeyRing
+from services.api.adapters.broker_errors import refusals_mean_unavailable
+from services.api.forever import forever
+from shared.contracts import streams
+from shared.contracts.api_keys import COMPLETE, COPY, KeyCopy
+from shared.errors import BrokerUnavailable
+from shared.messaging.buckets import Bucket, is_gone
+from shared.messaging.jetstream import JetStream
+
+log = structlog.stdlib.get_logger(__name__)
+
+_LOOK_EVERY: Final = 0.5
+"""Seconds: half of what a revocation may take where the subscription has not heard it."""
+
+
+def connection_of(client: Client) -> int | None:
+    """The number of the connection to the broker; ``None`` while there is none."""
+    return int(client.stats["reconnects"]) if client.is_connected else None
+
+
+class NatsKeyFeed:
+    """Keeps a ``KeyRing`` true."""
+
+    def __init__(self, client: Client, jetstream: JetStream, ring: KeyRing) -> None:
+        self._client = client
+        self._jetstream = jetstream
+        self._ring = ring
+        bucket = Bucket(jetstream, streams.KEYS)
+        self._subject = bucket.subject(">")
+        self._copies = bucket.subject(COPY)
+        self._complete = bucket.subject(COMPLETE)
+        self._stream = streams.bucket_stream(streams.KEYS)
+        self._next = 1
+        self._subscription: Subscription | None = None
+
+    async def open(self) -> None:
+        """Listen from now on; ``watch`` reads what was said before."""
+        self._subscription = await self._client.subscribe(self._subject, cb=self._receive)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._subscription is not None and not self._client.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def _load(self) -> None:
+        connection = connection_of(self._client)
+        if connection is None:
+            return
+        self._ring.begin()
+        copies: dict[str, KeyCopy] = {}
+        complete, following = False, 1
+        with refusals_mean_unavailable():
+            # Behind the subscription on the same connection: nothing is missed between the two.
+            async for stored in self._jetstream.replay(self._stream, self._subject):
+                following = stored.sequence + 1
+                if is_gone(stored.headers):
+                    continue
+                complete = complete or stored.subject == self._complete
+                copy = self._read(stored.subject, stored.data)
+                if copy is not None:
+                    copies[stored.subject[len(self._copies) :]] = copy
+        self._next = following
+        if not complete:
+            # A new bucket: history has yet to fill it, and an empty one would mean that nobody
+            # has a key.
+            return
+        self._ring.replace(copies, connection)
+        log.info("keys_loaded", count=len(copies))
+
+    async def watch(self) -> None:
+        """For ever: read what is not read yet."""
+        await forever(self.refresh, _LOOK_EVERY, "watch-keys")
+
+    async def refresh(self) -> None:
+        """Read what is not read yet; if that fails, the next time."""
+        try:
+            if self._ring.loaded:
+                await self._catch_up()
+            else:
+                await self._load()
+        except BrokerUnavailable as error:
+            log.info("keys_not_read", error=str(error))
+
+    async def _catch_up(self) -> None:
+        with refusals_mean_unavailable():
+            async for stored in self._jetstream.replay(
+                self._stream, self._subject, start=self._next
+            ):
+                self._next = stored.sequence + 1
+                self._take(stored.subject, stored.data)
+
+    async def _receive(self, message: Msg) -> None:
+        self._take(message.subject, message.data)
+
+    def _take(self, subject: str, data: bytes) -> None:
+        copy = self._read(subject, data)
+        if copy is not None:
+            self._ring.hear(subject[len(self._copies) :], copy)
+
+    def _read(self, subject: str, data: bytes) -> KeyCopy | None:
+        if not subject.startswith(self._copies):
+            return None
+        try:
+            return KeyCopy.from_bytes(data)
+        except ValidationError:
+            log.warning("key_malformed")
+            return None

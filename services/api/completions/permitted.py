@@ -1,0 +1,124 @@
+"""What a caller has begun: for models that he may ask, and as long as his key is valid."""
+
+from services.api.access.caller import Caller
+from services.api.access.presence import Presence
+from services.api.access.refusals import NotAuthenticated
+from services.api.background import Background
+from services.api.completions.attaching import Reading, Starter
+from services.api.completions.cancellations import Cancellations
+from services.api.completions.orders import Order
+from services.api.ports.queue_news import QueueNews
+from services.api.streams.delivery import Delivery
+from services.api.streams.steps import Step
+from shared.contracts.ids import CompletionId
+
+
+class Attended:
+    """``Reading`` that ends with its caller's key."""
+
+    def __init__(self, reading: Reading, caller: Caller, presence: Presence) -> None:
+        self._reading = reading
+        self._caller = caller
+        self._presence = presence
+        self.wake = reading.wake
+        self._visit = presence.enter(caller, reading.wake)
+
+    @property
+    def begun(self) -> bool:
+        """Whether an engine may have worked on it."""
+        return self._reading.begun
+
+    @property
+    def queue_news(self) -> QueueNews | None:
+        """How it stands in the queue, as long as it waits there and that is known."""
+        return self._reading.queue_news
+
+    @property
+    def refused(self) -> bool:
+        """Whether the key is no longer valid."""
+        return self._visit.over
+
+    async def next(self, until: float) -> Step:
+        """The next bytes, the end, or nothing.
+
+        Raises:
+            NotAuthenticated: the caller's key was revoked.
+        """
+        self._check()
+        step = await self._reading.next(until)
+        if step.end is None:
+            self._check()
+        return step
+
+    def abandon(self) -> None:
+        """This request reads no further; harmless after the end."""
+        self._presence.leave(self._caller, self._visit)
+        self._reading.abandon()
+
+    def _check(self) -> None:
+        if self._visit.over:
+            raise NotAuthenticated("The API key of this request has been revoked.")
+
+
+class Owned(Attended):
+    """One that the caller himself has begun: nobody pays for it any more, so it is stopped."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        caller: Caller,
+        presence: Presence,
+        *,
+        completion_id: CompletionId,
+        cancellations: Cancellations,
+        background: Background,
+    ) -> None:
+        super().__init__(reading, caller, presence)
+        self._completion_id = completion_id
+        self._cancellations = cancellations
+        self._background = background
+
+    def abandon(self) -> None:
+        """Also stops it, where the key was the reason."""
+        super().abandon()
+        if self.refused:
+            self._background.spawn(
+                self._cancellations.stop(self._completion_id), "cancel-of-revoked-key"
+            )
+
+
+class Permitted:
+    """``Starter`` for one caller."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        completions: Starter,
+        *,
+        presence: Presence,
+        cancellations: Cancellations,
+        background: Background,
+    ) -> None:
+        self._caller = caller
+        self._completions = completions
+        self._presence = presence
+        self._cancellations = cancellations
+        self._background = background
+
+    async def start(self, order: Order, delivery: Delivery | None) -> Reading:
+        """Begin it.
+
+        Raises:
+            ModelNotFound: none that the caller may ask.
+            ChatError: it is refused for another reason.
+        """
+        self._caller.check_model(order.model)
+        reading = await self._completions.start(order, delivery)
+        return Owned(
+            reading,
+            self._caller,
+            self._presence,
+            completion_id=order.completion_id,
+            cancellations=self._cancellations,
+            background=self._background,
+        )

@@ -1,0 +1,116 @@
+"""In front of all routes: which Host, which Origin, which caller.
+
+A route that nobody thought of is closed by this, not open.
+"""
+
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
+
+from services.api.access.credentials import header_token, query_values
+from services.api.access.gateway_access import GatewayAccess
+from services.api.access.identity import HEALTH
+from services.api.access.refusals import NotAuthenticated, WrongHost, WrongOrigin
+from services.api.completions.scope_keys import CALLER
+from services.api.error_handlers import answer_of
+from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW
+from shared.errors import ChatError
+
+log = structlog.stdlib.get_logger(__name__)
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
+"""Asked by machines that know an address and no name, and answered with one word."""
+_FORBIDDEN: Final = 4403
+
+
+class Guard:
+    """Pure ASGI: it looks at the head of a request and touches nothing of the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request or socket pass, or refuse it."""
+        if scope["type"] == "http":
+            try:
+                await self._admit_request(scope)
+            except ChatError as error:
+                await answer_of(error)(scope, receive, send)
+                return
+        elif scope["type"] == "websocket":
+            try:
+                await self._admit_socket(scope)
+            except ChatError as error:
+                await _refuse_socket(error, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _admit_request(self, scope: Scope) -> None:
+        access: GatewayAccess = scope["state"]["access"]
+        path, headers = scope["path"], scope["headers"]
+        if path not in _PROBES:
+            access.origins.check_host(headers)
+        if scope["method"] not in _READING:
+            access.origins.check_origin(headers)
+        if path in HEALTH:
+            scope[CALLER] = await access.identity.greet(_quietly(scope))
+            return
+        token = header_token(headers)
+        ticket = _ticket(scope) if token is None and _takes_tickets(scope) else None
+        if ticket is not None:
+            caller = await access.identity.redeem(ticket)
+        else:
+            caller = await access.identity.identify(path, token, access.address_of(scope))
+        scope[CALLER] = caller
+        bind_contextvars(user=caller.user_id)
+
+    async def _admit_socket(self, scope: Scope) -> None:
+        access: GatewayAccess = scope["state"]["access"]
+        headers = scope["headers"]
+        access.origins.check_host(headers)
+        access.origins.check_origin(headers)
+        token = header_token(headers)
+        ticket = _ticket(scope) if token is None else None
+        if ticket is not None:
+            scope[CALLER] = await access.identity.redeem(ticket)
+            return
+        if token is None:
+            # Browsers cannot set headers of sockets.
+            token = query_values(scope["query_string"]).get("token") or None
+        scope[CALLER] = await access.identity.identify(
+            scope["path"], token, access.address_of(scope)
+        )
+
+
+def _takes_tickets(scope: Scope) -> bool:
+    """Whether it is what an ``EventSource`` asks for."""
+    path: str = scope["path"]
+    return scope["method"] == "GET" and path.startswith("/v1/chat/completions/")
+
+
+def _ticket(scope: Scope) -> str | None:
+    query = scope["query_string"]
+    return query_values(query).get("ticket") or None if b"ticket=" in query else None
+
+
+def _quietly(scope: Scope) -> str | None:
+    try:
+        return header_token(scope["headers"])
+    except NotAuthenticated:
+        return None
+
+
+async def _refuse_socket(error: ChatError, receive: Receive, send: Send) -> None:
+    log.info("socket_refused", code=error.code)
+    await receive()
+    if isinstance(error, (WrongHost, WrongOrigin)):
+        # Before it is accepted: an HTTP 403.
+        await send({"type": "websocket.close", "code": _FORBIDDEN})
+        return
+    # Browsers tell their page the code of a socket that was open, and nothing of one that was not.
+    await send({"type": "websocket.accept"})
+    code = NOT_AUTHENTICATED if isinstance(error, NotAuthenticated) else SLOW
+    await send({"type": "websocket.close", "code": code, "reason": error.code})

@@ -1,0 +1,37 @@
+"""One-time tickets, for what cannot send headers."""
+
+from datetime import datetime
+from typing import Protocol
+
+from shared.contracts.ids import UserId
+from shared.contracts.wire import WireModel
+
+
+class TicketEntry(WireModel):
+    """For whom a ticket was made."""
+
+    user_id: UserId
+    roles: list[str]
+    key_id: str | None = None
+    models: list[str]
+    requests_per_minute: int | None = None
+    concurrent: int | None = None
+    expires_at: datetime | None = None
+    """When the credentials that it was made with stop being valid."""
+    valid_until: datetime
+
+
+class Tickets(Protocol):
+    """Tickets by their digests, the same for all gateways.
+
+    Raises (every call):
+        BrokerUnavailable: no answer; perhaps done.
+    """
+
+    async def put(self, digest: str, entry: TicketEntry, ttl: float) -> None:
+        """Keep it for ``ttl`` seconds, or little longer."""
+        ...
+
+    async def take(self, digest: str) -> TicketEntry | None:
+        """Take it away; of all who try, one gets it."""
+        ...

@@ -1,0 +1,103 @@
+"""API keys: the record first, then the copy that gateways watch."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from services.history.key_ports import KeyCopies, KeyStore
+from services.history.key_records import KeyRecord
+from services.history.records import to_milliseconds
+from shared.contracts.api_keys import (
+    ADMIN,
+    ANONYMOUS,
+    CreateKey,
+    KeyPage,
+    KeyReply,
+    ListKeys,
+    RevokeKey,
+)
+from shared.contracts.ids import parse_session_id
+from shared.errors import BrokerUnavailable, HistoryUnavailable, InvalidRequest, KeyNotFound
+
+log = structlog.stdlib.get_logger(__name__)
+
+_ROLES = frozenset({ADMIN})
+
+
+class ApiKeys:
+    """Every method raises ``HistoryUnavailable`` when the database or the broker is away."""
+
+    def __init__(self, store: KeyStore, copies: KeyCopies, *, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._copies = copies
+        self._now = now
+
+    async def create(self, command: CreateKey) -> KeyReply:
+        """Keep it, and let gateways know it.
+
+        Raises:
+            InvalidRequest: such a key would be of no use, or nobody's.
+        """
+        now = self._now()
+        _check(command, now)
+        wanted = KeyRecord(
+            **command.model_dump(exclude={"key_id", "expires_at"}),
+            id=command.key_id,
+            created_at=to_milliseconds(now),
+            expires_at=None if command.expires_at is None else to_milliseconds(command.expires_at),
+        )
+        record = await self._store.create(wanted)
+        if record.digest != wanted.digest:
+            raise InvalidRequest("there is another key with this id", param="id")
+        try:
+            await self._copies.create(record.digest, record.to_copy())
+        except BrokerUnavailable as error:
+            raise _not_copied(error) from error
+        log.info("key_created", key_id=record.id, user=record.user_id, roles=record.roles)
+        return KeyReply(key=record.to_key())
+
+    async def page(self, query: ListKeys) -> KeyPage:
+        """A page of keys; those that are revoked or have expired are among them."""
+        records = await self._store.page(query.user_id, query.limit + 1, query.cursor)
+        page = records[: query.limit]
+        more = len(records) > len(page)
+        return KeyPage(
+            keys=[record.to_key() for record in page], next_cursor=page[-1].id if more else None
+        )
+
+    async def revoke(self, command: RevokeKey) -> KeyReply:
+        """Let it in no more; who repeats it repairs a copy that was not reached before.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        record = await self._store.revoke(command.key_id, to_milliseconds(self._now()))
+        if record is None:
+            raise KeyNotFound("there is no such key", param="id")
+        try:
+            await self._copies.put(record.digest, record.to_copy())
+        except BrokerUnavailable as error:
+            raise _not_copied(error) from error
+        log.info("key_revoked", key_id=record.id, user=record.user_id)
+        return KeyReply(key=record.to_key())
+
+
+def _check(command: CreateKey, now: datetime) -> None:
+    if parse_session_id(command.key_id) != command.key_id:
+        raise InvalidRequest("an id of a key is a UUID", param="id")
+    if command.user_id.startswith(ANONYMOUS):
+        message = f"names that begin with {ANONYMOUS} are those of callers without a token"
+        raise InvalidRequest(message, param="user")
+    if not _ROLES.issuperset(command.roles):
+        message = f"there is one role, {ADMIN}"
+        raise InvalidRequest(message, param="roles")
+    if command.expires_at is not None and command.expires_at.tzinfo is None:
+        raise InvalidRequest("a moment needs its offset from UTC", param="expires_at")
+    if command.expires_at is not None and command.expires_at <= now:
+        raise InvalidRequest("the key would have expired already", param="expires_at")
+
+
+def _not_copied(error: BrokerUnavailable) -> HistoryUnavailable:
+    message = f"it is stored, but gateways will only hear of it later ({error.message})"
+    return HistoryUnavailable(message)

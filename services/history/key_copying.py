@@ -1,0 +1,83 @@
+"""Keep the copy of all keys true: after a wiped broker, or a command that was cut short.
+
+The copy of a revoked key is kept for ever and never replaced by a living one, so it does not
+matter in which order a revocation and the copying of its key arrive.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from services.history.key_ports import Held, KeyCopies, KeyStore
+from services.history.key_records import KeyRecord
+from shared.contracts.api_keys import KeyCopy
+
+log = structlog.stdlib.get_logger(__name__)
+
+_BATCH: Final = 200
+_LOOK_THROUGH: Final = 60.0
+
+
+class KeyCopying:
+    """Gateways let nobody in until it has said once that the copy is complete."""
+
+    def __init__(self, store: KeyStore, copies: KeyCopies, *, clock: Callable[[], float]) -> None:
+        """Nothing has been looked at; ``clock`` gives monotonic seconds."""
+        self._store = store
+        self._copies = copies
+        self._clock = clock
+        self._due = clock()
+
+    async def mend(self) -> None:
+        """Make the copy what the record says, if it is not complete or was not looked at for long.
+
+        Raises:
+            BrokerUnavailable: perhaps not done.
+            HistoryUnavailable: the database is away.
+        """
+        if self._clock() < self._due and await self._copies.is_complete():
+            return
+        await self._mend_all()
+        self._due = self._clock() + _LOOK_THROUGH
+
+    async def _mend_all(self) -> None:
+        # In this order: whoever makes a key stores it before it is copied, so a copy without a
+        # record was never a key of this database.
+        held = dict(await self._copies.read())
+        after: str | None = None
+        while True:
+            records = await self._store.page(None, _BATCH, after)
+            for record in records:
+                await self._mend(record, held.pop(record.digest, None))
+            if len(records) < _BATCH:
+                break
+            after = records[-1].id
+        for digest, unknown in held.items():
+            await self._disown(digest, unknown)
+        if not await self._copies.is_complete():
+            await self._copies.say_complete()
+            log.info("keys_copied")
+
+    async def _mend(self, record: KeyRecord, held: Held | None) -> None:
+        wanted = record.to_copy()
+        if held is None:
+            await self._copies.create(record.digest, wanted)
+        elif held.copy == wanted:
+            return
+        elif wanted.revoked:
+            await self._copies.put(record.digest, wanted)
+        elif held.copy is None or not held.copy.revoked:
+            await self._copies.replace(record.digest, wanted, held.revision)
+        else:
+            # Revoked since the record was read, or in a database that was set back: the word
+            # against a key outlives the word for it.
+            log.info("key_stays_revoked", key_id=record.id)
+
+    async def _disown(self, digest: str, held: Held) -> None:
+        if held.copy is None or not held.copy.revoked:
+            user = held.copy.user_id if held.copy is not None else "unknown"
+            key_id = held.copy.id if held.copy is not None else "unknown"
+            log.warning("key_without_record", key_id=key_id)
+            gone = KeyCopy(id=key_id, user_id=user, revoked=True)
+            await self._copies.replace(digest, gone, held.revision)

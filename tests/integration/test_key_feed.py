@@ -1,0 +1,78 @@
+"""Either way of hearing about keys is enough: as they are said, and as they are stored."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from nats.aio.client import Client
+
+from services.api.access.key_ring import KeyRing
+from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
+from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
+from services.history.adapters.nats_key_copies import NatsKeyCopies
+from shared.contracts.api_keys import KeyCopy, digest_of
+from shared.contracts.ids import UserId
+from shared.messaging.jetstream import JetStream
+from shared.tasks import end_tasks
+from tests.fakes.api.ports import FakeClock
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+SECRET = f"pk-{'Ab3-_' * 8}xyz"
+COPY = KeyCopy(id="k1", user_id=UserId("alice"))
+REVOKED = COPY.model_copy(update={"revoked": True})
+
+
+@pytest.fixture
+def copies(provisioned: JetStream) -> NatsKeyCopies:
+    return NatsKeyCopies(provisioned)
+
+
+@pytest.fixture
+def ring(client: Client) -> KeyRing:
+    return KeyRing(FakeClock(), lambda: connection_of(client))
+
+
+@pytest.fixture(params=["said", "stored"])
+async def feed(
+    request: pytest.FixtureRequest, client: Client, provisioned: JetStream, ring: KeyRing
+) -> AsyncGenerator[NatsKeyFeed]:
+    feed = NatsKeyFeed(client, provisioned, ring)
+    if request.param == "said":
+        await feed.open()
+        yield feed
+        await feed.close()
+        return
+    watching = asyncio.create_task(feed.watch())
+    yield feed
+    await end_tasks([watching])
+
+
+async def test_keys_come_and_go(feed: NatsKeyFeed, ring: KeyRing, copies: NatsKeyCopies) -> None:
+    await copies.say_complete()
+    await feed.refresh()
+
+    def known() -> bool:
+        try:
+            return ring.find(SECRET).user_id == "alice"
+        except NotAuthenticated:
+            return False
+
+    assert not known()
+    await copies.create(digest_of(SECRET), COPY)
+    await eventually(known, within=1)
+    await copies.put(digest_of(SECRET), REVOKED)
+    await eventually(lambda: not known(), within=1)
+
+
+async def test_a_bucket_that_history_has_not_filled_lets_nobody_in(
+    feed: NatsKeyFeed, ring: KeyRing, copies: NatsKeyCopies
+) -> None:
+    await copies.create(digest_of(SECRET), COPY)
+    await feed.refresh()
+    with pytest.raises(KeysNotLoaded):
+        ring.find(SECRET)
+    await copies.say_complete()
+    await feed.refresh()
+    assert ring.find(SECRET).user_id == "alice"
