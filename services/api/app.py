@@ -13,6 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from services.api import error_handlers, openapi
 from services.api.completions.draining import Drain
 from services.api.completions.turn_lease import TurnLeases
+from services.api.limits.headers import RATE_HEADERS
+from services.api.metering import CountDep
 from services.api.middleware import RequestContext
 from services.api.routes import (
     archive,
@@ -49,6 +51,8 @@ _EXPOSED = [
     "X-User-Message-Id",
     "ETag",
     "Retry-After",
+    "Retry-After-Ms",
+    *RATE_HEADERS,
 ]
 
 
@@ -71,12 +75,14 @@ def create_app(
             leases = TurnLeases(world.turns)
             grace = settings.api.resume_grace.total_seconds()
             watching = Watching(world.watchers, world.clock, grace=grace)
+            state = build_state(settings, world, leases, watching, draining)
             keeping = [
+                asyncio.create_task(state["limits"].keep(), name="renew-leases"),
                 asyncio.create_task(leases.keep(), name="renew-turns"),
                 asyncio.create_task(watching.keep(), name="say-who-watches"),
             ]
             try:
-                yield dict(build_state(settings, world, leases, watching, draining))
+                yield dict(state)
             finally:
                 await end_tasks(keeping)
 
@@ -89,8 +95,10 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (chat, cancel, completion, models, health, sockets):
+    for module in (health, sockets):
         app.include_router(module.router)
+    for counted in (chat, cancel, completion, models):
+        app.include_router(counted.router, dependencies=[CountDep])
     for faced in (
         archive,
         sessions,
@@ -102,7 +110,7 @@ def create_app(
         offered_models,
     ):
         for router in faced.router.routers:
-            app.include_router(router)
+            app.include_router(router, dependencies=[CountDep])
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if settings.api.cors_origins:

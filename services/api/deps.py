@@ -17,6 +17,7 @@ from services.api.completions.following import Following
 from services.api.completions.idempotency import Idempotency
 from services.api.completions.orders import Timing
 from services.api.completions.scope_keys import ANSWER_HEADERS
+from services.api.limits.limits import Limits
 from services.api.ports.broker import Backlog, Broker, Clock, Journal
 from services.api.ports.live import Live
 from services.api.reports.accounting import Accounting
@@ -52,6 +53,7 @@ class State(TypedDict):
     health: Health
     idempotency: Idempotency
     journal: Journal
+    limits: Limits
     live: Live
     rooms: Rooms
     sessions: Sessions

@@ -72,6 +72,34 @@ class ApiSettings(BaseSettings):
         ge=timedelta(0),
         description="How long an answer that can be resumed goes on without a viewer.",
     )
+    requests_per_minute: int = Field(
+        default=20,
+        ge=0,
+        le=1_000_000,
+        description="Answers that a user may start in a minute, over all gateways: so many at "
+        "once, then evenly; 0 for any number.",
+    )
+    concurrent_requests: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="Answers of a user that may run or wait at once, over all gateways; 0 for any "
+        "number.",
+    )
+    tokens_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens, of prompts and answers, that a user may use in a minute; 0 for any "
+        "number.",
+    )
+    tokens_per_day: int = Field(default=0, ge=0, description="The same for a day.")
+    other_requests_per_minute: int = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="What else a user may ask one gateway in a minute, messages of WebSockets "
+        "included; 0 for any number.",
+    )
     sockets_per_user: int = Field(
         default=100, ge=1, description="WebSockets that a user may have open at a gateway."
     )

@@ -9,12 +9,17 @@ from services.api.completions.following import Following
 from services.api.completions.guests import Guests
 from services.api.completions.idempotency import Idempotency
 from services.api.completions.orders import Patience, Timing
+from services.api.completions.preflight import Preflight
 from services.api.completions.queue_watch import QueueWatch
 from services.api.completions.running import Desk
 from services.api.completions.seating import Seating
 from services.api.completions.terminals import Terminals
 from services.api.completions.turn_lease import TurnLeases
 from services.api.deps import State
+from services.api.limits.leases import Leases
+from services.api.limits.limits import Allowed, Limits
+from services.api.limits.metering import Metering
+from services.api.limits.pace import Pace
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
@@ -87,13 +92,18 @@ def build_state(
         mailbox_bytes=api.mailbox_bytes,
         grace=api.resume_grace.total_seconds(),
     )
+    limits = _limits(settings, world)
     completions = Completions(
         desk,
+        preflight=Preflight(
+            broker=world.broker,
+            workers=world.workers,
+            known_models=world.known_models,
+            catalog=world.catalog,
+            backlog=world.backlog,
+        ),
+        limits=limits,
         broker=world.broker,
-        workers=world.workers,
-        known_models=world.known_models,
-        catalog=world.catalog,
-        backlog=world.backlog,
         frames=world.frames,
         patience=patience,
     )
@@ -145,6 +155,7 @@ def build_state(
         journal=world.journal,
         health=Health(world.broker, world.history, world.catalog),
         sessions=sessions,
+        limits=limits,
         live=world.live,
         models=offered,
         presets=Presets(world.asking, sessions),
@@ -156,6 +167,7 @@ def build_state(
             cancellations=cancellations,
             announcing=announcing,
             background=world.background,
+            pace=limits.pace,
         ),
         sockets=SocketGate(
             origins=api.cors_origins,
@@ -178,4 +190,20 @@ def build_state(
         ),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
+    )
+
+
+def _limits(settings: Settings, world: World) -> Limits:
+    api = settings.api
+    return Limits(
+        Allowed(
+            requests_per_minute=api.requests_per_minute,
+            concurrent=api.concurrent_requests,
+            tokens_per_minute=api.tokens_per_minute,
+            tokens_per_day=api.tokens_per_day,
+        ),
+        metering=Metering(world.meters, world.clock, world.background),
+        leases=Leases(world.slots, world.background),
+        pace=Pace(api.other_requests_per_minute, world.clock.monotonic),
+        background=world.background,
     )

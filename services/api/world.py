@@ -22,6 +22,7 @@ from services.api.adapters.nats_journal import (
     NatsTombstones,
 )
 from services.api.adapters.nats_keys import NatsKeys
+from services.api.adapters.nats_limits import NatsMeters, NatsSlots
 from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_queue_notes import (
     NatsAnnouncements,
@@ -47,6 +48,7 @@ from services.api.ports.broker import (
     Workers,
 )
 from services.api.ports.keys import Keys, Marks
+from services.api.ports.limits import MeterStore, Slots
 from services.api.ports.live import Live
 from services.api.ports.queue import Announcements, Depths, QueueNotes
 from services.api.ports.relisting import Relisting
@@ -101,9 +103,11 @@ class World:
     live: Live
     mailboxes: Mailboxes
     marks: Marks
+    meters: MeterStore
     notes: QueueNotes
     queue: Queue
     relisting: Relisting
+    slots: Slots
     tombstones: Tombstones
     turns: Turns
     watchers: Watchers
@@ -167,9 +171,11 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
             marks=tombstones,
+            meters=NatsMeters(jetstream),
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             queue=NatsQueue(jetstream),
             relisting=NatsRelisting(client),
+            slots=NatsSlots(jetstream),
             tombstones=tombstones,
             turns=NatsTurns(jetstream),
             watchers=NatsWatchers(client, inbox.gateway_id),

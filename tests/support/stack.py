@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.limits import NO_LIMITS_ENVIRONMENT
+
 PARLEY = Path(sys.prefix) / "bin" / "parley"
 
 
@@ -22,7 +24,7 @@ class Stack:
     ) -> None:
         self.data_dir = directory
         self._arguments = arguments
-        self._environment = environment or {}
+        self._environment = {**NO_LIMITS_ENVIRONMENT, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self.lines: list[str] = []

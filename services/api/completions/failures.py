@@ -13,6 +13,7 @@ from shared.errors import (
     ModelNotFound,
     PresetNotFound,
     QueueFull,
+    RateLimited,
     SessionBusy,
     SessionNotFound,
     VersionConflict,
@@ -49,6 +50,8 @@ def internal_error_body() -> dict[str, Any]:
 
 
 def _type_of(error: ChatError) -> str:
+    if isinstance(error, RateLimited):
+        return error.kind
     if isinstance(error, QueueFull):
         return "rate_limit_error"
     return "invalid_request_error" if isinstance(error, _CLIENT) else "server_error"

@@ -9,7 +9,8 @@ from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key, digest_of
 from services.api.completions.translation import header_list, to_order
-from services.api.deps import StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.deps import StateDep, add_headers, name_completion, read_body
+from services.api.metering import GeneratingUserDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.keyed import starter_of
@@ -41,7 +42,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     openapi_extra=_BODY,
     responses=_ERRORS,
 )
-async def create_completion(request: Request, state: StateDep, user: UserDep) -> Response:
+async def create_completion(request: Request, state: StateDep, user: GeneratingUserDep) -> Response:
     """OpenAI's chat completion; with ``sessionId`` the turn is stored in that session."""
     completion_id = new_completion_id()
     name_completion(request, completion_id)

@@ -11,7 +11,7 @@ from typing import cast
 import structlog
 from fastapi import APIRouter, WebSocket
 
-from services.api.access.caller import LOCAL_USER
+from services.api.access.caller import LOCAL_CALLER, Caller
 from services.api.completions.answers import to_session_body
 from services.api.completions.translation import message_from
 from services.api.deps import State
@@ -31,7 +31,7 @@ from services.api.schemas.sockets import (
 from services.api.sockets.outlet import BAD_ADDRESS, NO_SESSION, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.sockets.room import Room
 from shared.contracts.history import GetSession
-from shared.contracts.ids import CompletionId, SessionId, UserId, is_completion_id, parse_session_id
+from shared.contracts.ids import CompletionId, SessionId, is_completion_id, parse_session_id
 from shared.contracts.live import LiveEvent
 from shared.errors import ChatError, CompletionNotFound, SessionNotFound
 
@@ -46,7 +46,7 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
     ``?join=false`` does not repeat what has been said of a running answer: ``resume`` asks for it.
     """
     state = cast("State", websocket.scope["state"])
-    user = LOCAL_USER
+    caller = LOCAL_CALLER
     if not state["sockets"].admits(websocket.headers):
         await websocket.close(4403)
         return
@@ -55,32 +55,33 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
     if parsed is None:
         await close(websocket, BAD_ADDRESS)
         return
-    with state["sockets"].counted(user) as counted:
+    with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             await close(websocket, TOO_MANY)
             return
-        await _serve_session(websocket, state, user, parsed)
+        await _serve_session(websocket, state, caller, parsed)
 
 
 @router.websocket("/ws/ai-chat/sessions")
 async def list_socket(websocket: WebSocket) -> None:
     """The user's sessions as they come, change and go."""
     state = cast("State", websocket.scope["state"])
-    user = LOCAL_USER
+    caller = LOCAL_CALLER
     if not state["sockets"].admits(websocket.headers):
         await websocket.close(4403)
         return
     await websocket.accept()
-    with state["sockets"].counted(user) as counted:
+    with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             await close(websocket, TOO_MANY)
             return
-        await _serve_list(websocket, state, user)
+        await _serve_list(websocket, state, caller)
 
 
 async def _serve_session(
-    websocket: WebSocket, state: State, user: UserId, session_id: SessionId
+    websocket: WebSocket, state: State, caller: Caller, session_id: SessionId
 ) -> None:
+    user = caller.user_id
     outlet = _outlet(websocket, state)
     try:
         await state["sessions"].page_of(GetSession(user_id=user, session_id=session_id, limit=1))
@@ -93,7 +94,8 @@ async def _serve_session(
     try:
         outlet.send(ConnectionEstablished(session_id=session_id))
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
-        await _connection(websocket, outlet, state, _handlers(state, room, outlet)).serve()
+        handlers = _handlers(state, room, outlet, caller)
+        await _connection(websocket, outlet, state, caller, handlers).serve()
     finally:
         await state["rooms"].leave(room, outlet)
         log.info(
@@ -105,7 +107,7 @@ async def _serve_session(
         )
 
 
-async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
+async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> None:
     outlet = _outlet(websocket, state)
 
     def heard(event: LiveEvent) -> None:
@@ -117,7 +119,9 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
 
     try:
         # What was missed cannot be told: its client reads the list again when it comes back.
-        listening = await state["live"].listen(user, None, heard, lambda: outlet.close(RESTART))
+        listening = await state["live"].listen(
+            caller.user_id, None, heard, lambda: outlet.close(RESTART)
+        )
     except ChatError as error:
         await refuse(websocket, error, SLOW)
         return
@@ -125,7 +129,7 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
     log.info("socket_connected", socket=outlet.name)
     try:
         outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
-        await _connection(websocket, outlet, state, {}).serve()
+        await _connection(websocket, outlet, state, caller, {}).serve()
     finally:
         await listening.close()
         log.info(
@@ -136,7 +140,7 @@ async def _serve_list(websocket: WebSocket, state: State, user: UserId) -> None:
         )
 
 
-def _handlers(state: State, room: Room, outlet: Outlet) -> dict[str, Handler]:
+def _handlers(state: State, room: Room, outlet: Outlet, caller: Caller) -> dict[str, Handler]:
     rooms = state["rooms"]
 
     def send_message(data: bytes) -> None:
@@ -144,7 +148,7 @@ def _handlers(state: State, room: Room, outlet: Outlet) -> dict[str, Handler]:
         parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
         message = message_from(wanted.message)
         plan = partial(state["turns"].send, message=message, parent_id=parent)
-        rooms.ask(room, outlet, plan, wanted.settings())
+        rooms.ask(room, outlet, plan, wanted.settings(), caller)
 
     def typing(data: bytes) -> None:
         rooms.typing(room, outlet, begun=parse_body(data, Typing).type == "typing")
@@ -178,7 +182,11 @@ def _outlet(websocket: WebSocket, state: State) -> Outlet:
 
 
 def _connection(
-    websocket: WebSocket, outlet: Outlet, state: State, handlers: dict[str, Handler]
+    websocket: WebSocket,
+    outlet: Outlet,
+    state: State,
+    caller: Caller,
+    handlers: dict[str, Handler],
 ) -> SocketConnection:
     return SocketConnection(
         websocket,
@@ -186,4 +194,5 @@ def _connection(
         handlers=handlers,
         timing=state["sockets"].timing,
         drain=state["drain"],
+        count=partial(state["limits"].pace.count, caller.user_id),
     )

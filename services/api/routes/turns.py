@@ -12,6 +12,7 @@ from services.api.completions.idempotency import Claim, check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
 from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
+from services.api.metering import GeneratingUserDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import FacedRouter, json_body
@@ -50,7 +51,7 @@ Plan = Callable[[Wanted], Awaitable[Order]]
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def send_message(
-    session_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, request: Request, state: StateDep, user: GeneratingUserDep
 ) -> Response:
     """The answer, in one piece or with ``stream`` as server-sent events.
 
@@ -96,7 +97,7 @@ async def list_messages(
     openapi_extra=json_body("TurnRequest", required=False),
 )
 async def regenerate(
-    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, message_id: str, request: Request, state: StateDep, user: GeneratingUserDep
 ) -> Response:
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
@@ -115,7 +116,7 @@ async def regenerate(
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def edit_message(
-    session_id: str, message_id: str, request: Request, state: StateDep, user: UserDep
+    session_id: str, message_id: str, request: Request, state: StateDep, user: GeneratingUserDep
 ) -> Response:
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)

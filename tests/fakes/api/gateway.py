@@ -16,6 +16,7 @@ from services.api.server import GatewayServer
 from services.api.settings import ApiSettings, LlmSettings, Settings
 from services.api.world import OpenWorld, nats_world
 from shared.settings import DeadlineSettings, NatsSettings
+from tests.support.limits import NO_LIMITS
 from tests.support.waiting import eventually
 
 
@@ -32,6 +33,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
         "startup_timeout": timedelta(seconds=5),
         "cancel_patience": timedelta(seconds=5),
         "drain_timeout": timedelta(seconds=5),
+        **NO_LIMITS,
     }
     return Settings(
         api=ApiSettings.model_validate({**defaults, **api}),

@@ -20,6 +20,7 @@ from shared.contracts.frames import Frame, FrameKind
 from tests.fakes.api.asking import FakeAsking
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
+from tests.fakes.api.limits import FakeMeters, FakeSlots
 from tests.fakes.api.ports import (
     FakeAnnouncements,
     FakeBacklog,
@@ -66,6 +67,8 @@ class FakeWorld:
         self.announcements = FakeAnnouncements(self.mailboxes)
         self.tombstones = FakeTombstones()
         self.keys = FakeKeys()
+        self.meters = FakeMeters()
+        self.slots = FakeSlots(self.clock)
         self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
@@ -137,9 +140,11 @@ class FakeWorld:
             keys=self.keys,
             live=self.live,
             marks=self.tombstones,
+            meters=self.meters,
             notes=self.notes,
             queue=self.queue,
             relisting=self.relisting,
+            slots=self.slots,
             tombstones=self.tombstones,
             turns=self.turns,
             watchers=self.watchers,
