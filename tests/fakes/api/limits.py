@@ -51,6 +51,10 @@ class FakeSlots:
         """How many slots are held, of anybody's."""
         return sum(until > self._clock.monotonic() for _, until in self._held.values())
 
+    def lose_all(self) -> None:
+        """As if all of them had run out."""
+        self._held.clear()
+
     async def take(self, holder: str, slot: int, owner: str) -> int | None:
         if await self.find(holder, slot) is not None:
             return None
