@@ -32,6 +32,7 @@ from services.api.routes import (
     turns,
     usage,
 )
+from services.api.schemas.errors import ErrorBody
 from services.api.settings import Settings
 from services.api.streams.watching import Watching
 from services.api.wiring import build_state
@@ -54,6 +55,8 @@ _EXPOSED = [
     "Retry-After-Ms",
     *RATE_HEADERS,
 ]
+
+_TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"model": ErrorBody}}
 
 
 def create_app(
@@ -98,7 +101,7 @@ def create_app(
     for module in (health, sockets):
         app.include_router(module.router)
     for counted in (chat, cancel, completion, models):
-        app.include_router(counted.router, dependencies=[CountDep])
+        app.include_router(counted.router, dependencies=[CountDep], responses=_TOO_MANY)
     for faced in (
         archive,
         sessions,
@@ -110,7 +113,7 @@ def create_app(
         offered_models,
     ):
         for router in faced.router.routers:
-            app.include_router(router, dependencies=[CountDep])
+            app.include_router(router, dependencies=[CountDep], responses=_TOO_MANY)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if settings.api.cors_origins:
