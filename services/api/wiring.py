@@ -134,6 +134,7 @@ def build_state(
             leases=leases,
             announcing=announcing,
             background=world.background,
+            clock=world.clock.monotonic,
         )
 
     sessions = Sessions(world.history, leases, cancelling, world.background, announcing)
