@@ -80,7 +80,7 @@ def create_app(
             watching = Watching(world.watchers, world.clock, grace=grace)
             state = build_state(settings, world, leases, watching, draining)
             keeping = [
-                asyncio.create_task(state["limits"].keep(), name="renew-leases"),
+                asyncio.create_task(state["limits"].leases.keep(), name="renew-leases"),
                 asyncio.create_task(leases.keep(), name="renew-turns"),
                 asyncio.create_task(watching.keep(), name="say-who-watches"),
             ]

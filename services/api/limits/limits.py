@@ -59,8 +59,8 @@ class Limits:
         """
         self._allowed = allowed
         self._metering = metering
-        self._leases = leases
         self._background = background
+        self.leases = leases
         self.pace = pace
 
     async def enter(self, caller: Caller, estimate: int) -> "Permit":
@@ -78,14 +78,10 @@ class Limits:
         lease = None
         if quota.concurrent:
             owner = secrets.token_hex(16)
-            lease = await self._leases.take(quota.slots, quota.concurrent, owner)
+            lease = await self.leases.take(quota.slots, quota.concurrent, owner)
             if lease is None:
                 raise OverLimit(too_many_at_once(quota.concurrent, _ONE_ENDS), None)
-        return Permit(quota, lease, estimate, self._metering, self._leases, self._background)
-
-    async def keep(self) -> None:
-        """Keep the places of what runs, for ever."""
-        await self._leases.keep()
+        return Permit(quota, lease, estimate, self._metering, self.leases, self._background)
 
     async def look(self, caller: Caller) -> Levels:
         """How the caller stands, without counting anything.

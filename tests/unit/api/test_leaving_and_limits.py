@@ -2,11 +2,11 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from services.api.ports.broker import Heard
-from services.api.settings import Settings
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.history import CreateSession
@@ -16,9 +16,7 @@ from tests.fakes.api.visitor import Visitor, end_of, first_token, visiting
 from tests.fakes.api.world import FakeWorld
 from tests.support.waiting import eventually
 
-
-def one_at_once(**more: object) -> Settings:
-    return quick_settings(concurrent_requests=1, **more)
+one_at_once = partial(quick_settings, concurrent_requests=1)
 
 
 @pytest.mark.parametrize("stream", [True, False])

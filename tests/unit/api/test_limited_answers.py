@@ -28,10 +28,6 @@ ADDRESS = "/v1/chat/completions"
 ASK: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}
 
 
-def limited(**limits: int) -> Settings:
-    return quick_settings(**limits)
-
-
 def rates(response: httpx.Response) -> dict[str, str]:
     prefix = "x-ratelimit-"
     headers = response.headers
@@ -42,7 +38,7 @@ def rates(response: httpx.Response) -> dict[str, str]:
 async def test_the_one_too_many_is_told_when_to_come_again(stream: bool) -> None:
     world = FakeWorld()
     world.answer("Hi")
-    async with client_of(world, limited(requests_per_minute=2)) as http:
+    async with client_of(world, quick_settings(requests_per_minute=2)) as http:
         answers = [await http.post(ADDRESS, json={**ASK, "stream": stream}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [rates(answer) for answer in answers] == [
@@ -64,7 +60,7 @@ async def test_the_one_too_many_is_told_when_to_come_again(stream: bool) -> None
 
 async def test_what_may_run_at_once_is_free_again_with_the_end() -> None:
     world = FakeWorld()
-    async with client_of(world, limited(concurrent_requests=3)) as http:
+    async with client_of(world, quick_settings(concurrent_requests=3)) as http:
         running = [asyncio.create_task(http.post(ADDRESS, json=ASK)) for _ in range(3)]
         await eventually(lambda: len(world.queue.requests) == 3)
         refused = await http.post(ADDRESS, json=ASK)
@@ -102,7 +98,7 @@ REFUSALS = {
 async def test_a_refusal_costs_neither_a_request_nor_a_place(why: str) -> None:
     world = FakeWorld()
     REFUSALS[why](world)
-    settings = limited(requests_per_minute=2, concurrent_requests=1, tokens_per_minute=100)
+    settings = quick_settings(requests_per_minute=2, concurrent_requests=1, tokens_per_minute=100)
     async with client_of(world, settings) as http:
         for _ in range(5):
             refused = await http.post(ADDRESS, json=ASK)
@@ -120,7 +116,7 @@ async def test_a_refusal_costs_neither_a_request_nor_a_place(why: str) -> None:
 async def test_a_request_that_is_wrong_costs_nothing_and_is_told_what_is_left() -> None:
     world = FakeWorld()
     world.answer("Hi")
-    async with client_of(world, limited(requests_per_minute=5)) as http:
+    async with client_of(world, quick_settings(requests_per_minute=5)) as http:
         await http.post(ADDRESS, json=ASK)
         wrong = await http.post(ADDRESS, json={**ASK, "temperature": 9})
     assert wrong.status_code == 400
@@ -131,7 +127,9 @@ async def test_the_answer_to_a_key_that_was_used_costs_nothing() -> None:
     world = FakeWorld()
     world.answer("Hi")
     key = {"Idempotency-Key": "k1"}
-    async with client_of(world, limited(requests_per_minute=2, concurrent_requests=1)) as http:
+    async with client_of(
+        world, quick_settings(requests_per_minute=2, concurrent_requests=1)
+    ) as http:
         answers = [await http.post(ADDRESS, json=ASK, headers=key) for _ in range(4)]
     assert {answer.status_code for answer in answers} == {200}
     assert answers[-1].headers["idempotency-replayed"] == "true"
@@ -143,7 +141,7 @@ async def test_nothing_is_started_that_nobody_can_count(what: str) -> None:
     world = FakeWorld()
     world.answer("Hi")
     getattr(world, what).away = True
-    settings = limited(requests_per_minute=5, concurrent_requests=3)
+    settings = quick_settings(requests_per_minute=5, concurrent_requests=3)
     async with client_of(world, settings) as http:
         refused = await http.post(ADDRESS, json=ASK)
         getattr(world, what).away = False
@@ -165,7 +163,7 @@ async def test_the_tokens_of_an_answer_are_charged_when_it_has_ended() -> None:
     world = FakeWorld()
     usage = Usage(prompt_tokens=70, completion_tokens=50, total_tokens=120)
     world.answer("Hi", usage=usage)
-    async with client_of(world, limited(tokens_per_minute=100)) as http:
+    async with client_of(world, quick_settings(tokens_per_minute=100)) as http:
         first = await http.post(ADDRESS, json=ASK)
         refused = await http.post(ADDRESS, json=ASK)
     # Five letters are taken for one token, until the engine has counted them.
@@ -181,7 +179,7 @@ async def test_the_tokens_of_an_answer_are_charged_when_it_has_ended() -> None:
 async def test_other_requests_have_a_limit_of_their_own_that_answers_do_not_use() -> None:
     world = FakeWorld()
     world.answer("Hi")
-    async with client_of(world, limited(other_requests_per_minute=3)) as http:
+    async with client_of(world, quick_settings(other_requests_per_minute=3)) as http:
         for _ in range(10):
             assert (await http.post(ADDRESS, json=ASK)).status_code == 200
         lists = [await http.get("/v1/models") for _ in range(4)]
@@ -197,7 +195,7 @@ async def test_other_requests_have_a_limit_of_their_own_that_answers_do_not_use(
 
 async def test_attempts_that_start_nothing_are_other_requests() -> None:
     world = FakeWorld()
-    async with client_of(world, limited(other_requests_per_minute=3)) as http:
+    async with client_of(world, quick_settings(other_requests_per_minute=3)) as http:
         attempts = [await http.post(ADDRESS, json={"model": 5}) for _ in range(4)]
     assert [each.status_code for each in attempts] == [400, 400, 400, 429]
 
@@ -237,14 +235,14 @@ class Gateway:
 
 
 async def test_two_users_do_not_touch_each_other() -> None:
-    gateway = Gateway(FakeWorld(), limited(requests_per_minute=4, concurrent_requests=3))
+    gateway = Gateway(FakeWorld(), quick_settings(requests_per_minute=4, concurrent_requests=3))
     state = await gateway.state()
     assert await gateway.started(state, Caller(UserId("alice")), 10) == 3
     assert await gateway.started(state, Caller(UserId("bob")), 10) == 3
 
 
 async def test_a_key_with_numbers_of_its_own_is_counted_by_itself() -> None:
-    gateway = Gateway(FakeWorld(), limited(requests_per_minute=2, concurrent_requests=0))
+    gateway = Gateway(FakeWorld(), quick_settings(requests_per_minute=2, concurrent_requests=0))
     state, alice = await gateway.state(), UserId("alice")
     wide = Caller(alice, key_id="wide", allowance=Allowance(requests_per_minute=5))
     narrow = Caller(alice, key_id="narrow", allowance=Allowance(concurrent=1))
@@ -260,7 +258,7 @@ async def test_a_key_with_numbers_of_its_own_is_counted_by_itself() -> None:
 async def test_a_refusal_of_the_queue_is_not_taken_for_one_of_the_limits() -> None:
     world = FakeWorld()
     world.queue.full = True
-    gateway = Gateway(world, limited(requests_per_minute=1))
+    gateway = Gateway(world, quick_settings(requests_per_minute=1))
     state = await gateway.state()
     for _ in range(3):
         with pytest.raises(QueueFull):
