@@ -23,6 +23,7 @@ from services.api.limits.pace import Pace
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
+from services.api.sessions.deleting import Deleting
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
@@ -137,7 +138,7 @@ def build_state(
             clock=world.clock.monotonic,
         )
 
-    sessions = Sessions(world.history, leases, cancelling, world.background, announcing)
+    sessions = Sessions(world.history, leases, announcing)
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     return State(
@@ -150,6 +151,9 @@ def build_state(
         choices=choices,
         clock=world.clock,
         completions=completions,
+        deleting=Deleting(
+            sessions, world.history, leases, cancellations, world.background, announcing
+        ),
         drain=drain,
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),

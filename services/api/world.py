@@ -177,7 +177,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             relisting=NatsRelisting(client),
             slots=NatsSlots(jetstream),
             tombstones=tombstones,
-            turns=NatsTurns(jetstream),
+            turns=NatsTurns(jetstream, running=marks_ttl + _AFTER_DEADLINES),
             watchers=NatsWatchers(client, inbox.gateway_id),
             workers=NatsWorkers(client),
         )

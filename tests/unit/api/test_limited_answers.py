@@ -1,6 +1,7 @@
 """Limits over HTTP: who is refused and how, what is said about it, and what costs nothing."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from services.api.completions.turn_lease import TurnLeases
 from services.api.deps import State
 from services.api.ports.broker import Service
 from services.api.settings import Settings
+from services.api.streams.delivery import Delivery
+from services.api.streams.sse import ChunkEncoder
 from services.api.streams.watching import Watching
 from services.api.wiring import build_state
 from shared.contracts.chat import Message, Usage
@@ -21,6 +24,8 @@ from shared.contracts.ids import UserId, new_completion_id
 from shared.errors import QueueFull, RateLimited
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON
+from tests.fakes.api.limits import FakeSlots
+from tests.fakes.api.ports import SetClock
 from tests.fakes.api.world import FakeWorld, client_of
 from tests.support.waiting import eventually
 
@@ -127,9 +132,8 @@ async def test_the_answer_to_a_key_that_was_used_costs_nothing() -> None:
     world = FakeWorld()
     world.answer("Hi")
     key = {"Idempotency-Key": "k1"}
-    async with client_of(
-        world, quick_settings(requests_per_minute=2, concurrent_requests=1)
-    ) as http:
+    settings = quick_settings(requests_per_minute=2, concurrent_requests=1)
+    async with client_of(world, settings) as http:
         answers = [await http.post(ADDRESS, json=ASK, headers=key) for _ in range(4)]
     assert {answer.status_code for answer in answers} == {200}
     assert answers[-1].headers["idempotency-replayed"] == "true"
@@ -215,13 +219,13 @@ class Gateway:
     """The use cases alone, for callers that HTTP does not know yet."""
 
     def __init__(self, world: FakeWorld, settings: Settings) -> None:
-        self.world, self.settings = world, settings
+        self.world, self.settings, self.drain = world, settings, Drain()
 
     async def state(self) -> State:
         async with self.world.open(self.settings) as opened:
             watching = Watching(opened.watchers, opened.clock, grace=60)
-            leases = TurnLeases(opened.turns)
-            return build_state(self.settings, opened, leases, watching, Drain())
+            leases = TurnLeases(opened.turns, opened.journal)
+            return build_state(self.settings, opened, leases, watching, self.drain)
 
     async def started(self, state: State, caller: Caller, times: int) -> int:
         started = 0
@@ -253,6 +257,26 @@ async def test_a_key_with_numbers_of_its_own_is_counted_by_itself() -> None:
     assert await gateway.started(state, Caller(alice, key_id="plain"), 10) == 1
     assert await gateway.started(state, Caller(alice), 10) == 0
     assert await gateway.started(state, free, 10) == 10
+
+
+async def test_what_goes_on_at_another_gateway_is_renewed_no_more() -> None:
+    world, clock = FakeWorld(), SetClock()
+    world.slots = FakeSlots(clock)
+    gateway = Gateway(world, quick_settings(concurrent_requests=3))
+    state = await gateway.state()
+    encoder = ChunkEncoder(new_completion_id(), "demo", NOON, include_usage=False)
+    delivery = Delivery(encoder.missing, None)
+    goes, _stays = [
+        await state["completions"].start(replace(order("alice"), resumes=resumes), delivery)
+        for resumes in (True, False)
+    ]
+    gateway.drain.begin()
+    goes.abandon()
+    assert world.slots.held == 2
+    for _ in range(4):
+        clock.time += 5
+        await state["limits"].leases.renew()
+    assert world.slots.held == 1
 
 
 async def test_a_refusal_of_the_queue_is_not_taken_for_one_of_the_limits() -> None:
