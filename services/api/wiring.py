@@ -210,5 +210,4 @@ def _limits(settings: Settings, world: World) -> Limits:
         metering=Metering(world.meters, world.clock, world.background),
         leases=Leases(world.slots, world.background),
         pace=Pace(api.other_requests_per_minute, world.clock.monotonic),
-        background=world.background,
     )

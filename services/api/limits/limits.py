@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 
 from services.api.access.caller import Caller
-from services.api.background import Background
 from services.api.limits.gcra import DAY, HOUR, MINUTE, SECOND, Rate
 from services.api.limits.leases import Lease, Leases
 from services.api.limits.metering import Metering
@@ -46,7 +45,6 @@ class Limits:
         metering: Metering,
         leases: Leases,
         pace: Pace,
-        background: Background,
     ) -> None:
         """Describe it.
 
@@ -55,11 +53,9 @@ class Limits:
             metering: What was used, counted by all gateways together.
             leases: What runs.
             pace: What starts no answer; of this gateway alone.
-            background: For what nobody must wait for.
         """
         self._allowed = allowed
         self._metering = metering
-        self._background = background
         self.leases = leases
         self.pace = pace
 
@@ -81,7 +77,7 @@ class Limits:
             lease = await self.leases.take(quota.slots, quota.concurrent, owner)
             if lease is None:
                 raise OverLimit(too_many_at_once(quota.concurrent, _ONE_ENDS), None)
-        return Permit(quota, lease, estimate, self._metering, self.leases, self._background)
+        return Permit(quota, lease, estimate, self._metering, self.leases)
 
     async def look(self, caller: Caller) -> Levels:
         """How the caller stands, without counting anything.
@@ -123,14 +119,12 @@ class Permit:
         estimate: int,
         metering: Metering,
         leases: Leases,
-        background: Background,
     ) -> None:
         self._quota = quota
         self._lease = lease
         self._estimate = estimate if quota.counts_tokens else 0
         self._metering = metering
         self._leases = leases
-        self._background = background
         self._counted = False
         self.levels = Levels()
         """How the caller stood when this was counted."""
