@@ -13,6 +13,7 @@ ChatError
 ├── SessionBusy
 ├── NoWorker
 ├── QueueFull
+├── RateLimited
 ├── DeadlineExceeded
 ├── Cancelled
 ├── WorkerLost
@@ -131,6 +132,24 @@ class QueueFull(ChatError):
     """The model's queue holds as many requests as it may."""
 
     code = "queue_full"
+
+
+class RateLimited(ChatError):
+    """The caller has used what it may; ``retry_after`` is in seconds, where that is known."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        kind: str = "requests",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.kind = kind
+        self.retry_after = retry_after
 
 
 class DeadlineExceeded(ChatError):

@@ -14,6 +14,8 @@ from services.api import error_handlers, openapi
 from services.api.completions.draining import Drain
 from services.api.completions.turn_lease import TurnLeases
 from services.api.guard import Guard
+from services.api.limits.headers import RATE_HEADERS
+from services.api.metering import CountDep
 from services.api.middleware import RequestContext
 from services.api.routes import (
     api_keys,
@@ -33,6 +35,7 @@ from services.api.routes import (
     turns,
     usage,
 )
+from services.api.schemas.errors import ErrorBody
 from services.api.settings import Settings
 from services.api.streams.watching import Watching
 from services.api.wiring import build_state
@@ -53,7 +56,11 @@ _EXPOSED = [
     "ETag",
     "Retry-After",
     "WWW-Authenticate",
+    "Retry-After-Ms",
+    *RATE_HEADERS,
 ]
+
+_TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"model": ErrorBody}}
 
 
 def create_app(
@@ -75,12 +82,14 @@ def create_app(
             leases = TurnLeases(world.turns, world.journal)
             grace = settings.api.resume_grace.total_seconds()
             watching = Watching(world.watchers, world.clock, grace=grace)
+            state = build_state(settings, world, leases, watching, draining)
             keeping = [
+                asyncio.create_task(state["limits"].leases.keep(), name="renew-leases"),
                 asyncio.create_task(leases.keep(), name="renew-turns"),
                 asyncio.create_task(watching.keep(), name="say-who-watches"),
             ]
             try:
-                yield dict(build_state(settings, world, leases, watching, draining))
+                yield dict(state)
             finally:
                 await end_tasks(keeping)
 
@@ -93,8 +102,10 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (chat, cancel, completion, models, health, sockets):
+    for module in (health, sockets):
         app.include_router(module.router)
+    for counted in (chat, cancel, completion, models):
+        app.include_router(counted.router, dependencies=[CountDep], responses=_TOO_MANY)
     for faced in (
         archive,
         sessions,
@@ -108,7 +119,7 @@ def create_app(
         tickets,
     ):
         for router in faced.router.routers:
-            app.include_router(router)
+            app.include_router(router, dependencies=[CountDep], responses=_TOO_MANY)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.add_middleware(Guard)

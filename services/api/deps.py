@@ -22,6 +22,7 @@ from services.api.completions.idempotency import Idempotency
 from services.api.completions.orders import Timing
 from services.api.completions.permitted import Permitted
 from services.api.completions.scope_keys import ANSWER_HEADERS, CALLER
+from services.api.limits.limits import Limits
 from services.api.ports.broker import Backlog, Broker, Clock, Journal
 from services.api.ports.live import Live
 from services.api.reports.accounting import Accounting
@@ -61,6 +62,7 @@ class State(TypedDict):
     idempotency: Idempotency
     journal: Journal
     key_admin: KeyAdmin
+    limits: Limits
     live: Live
     rooms: Rooms
     sessions: Sessions

@@ -1,5 +1,6 @@
 """The only map from errors to HTTP."""
 
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from services.api.access.refusals import (
     WrongOrigin,
 )
 from services.api.completions.failures import body_of, error_body
+from services.api.limits.refusals import OverLimit
+from services.api.metering import metered_of
 from shared import errors
 from shared.errors import ChatError
 
@@ -41,6 +44,7 @@ STATUS: Final[dict[type[ChatError], int]] = {
     errors.SessionBusy: 409,
     errors.Cancelled: 409,
     errors.QueueFull: 429,
+    errors.RateLimited: 429,
     errors.WorkerLost: 502,
     errors.EngineError: 502,
     errors.EngineUnavailable: 503,
@@ -76,8 +80,11 @@ def _answer(body: dict[str, Any], status: int, headers: dict[str, str]) -> Respo
     )
 
 
-async def _chat_error(_request: Request, error: Exception) -> Response:
+async def _chat_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ChatError)
+    metered = metered_of(request.scope)
+    if metered is not None:
+        await metered.tell(error.levels if isinstance(error, OverLimit) else None)
     return answer_of(error)
 
 
@@ -90,6 +97,9 @@ def answer_of(error: ChatError) -> Response:
         headers["WWW-Authenticate"] = f'Bearer realm="parley"{why}'
     if type(error) in _RETRY_AFTER:
         headers["Retry-After"] = str(_RETRY_AFTER[type(error)])
+    if isinstance(error, errors.RateLimited) and error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if isinstance(error, errors.Cancelled):
         # OpenAI's SDKs repeat a 409, and would start again what somebody has just stopped.
         headers["x-should-retry"] = "false"

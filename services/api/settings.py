@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.api.llm_settings import LlmSettings
 from services.api.oidc_settings import OidcSettings
 from services.api.prices import PriceTable, parse_price_table
 from shared.durations import Duration
@@ -98,6 +99,34 @@ class ApiSettings(BaseSettings):
         ge=timedelta(0),
         description="How long an answer that can be resumed goes on without a viewer.",
     )
+    requests_per_minute: int = Field(
+        default=20,
+        ge=0,
+        le=1_000_000,
+        description="Answers that a user may start in a minute, over all gateways: so many at "
+        "once, then evenly; 0 for any number.",
+    )
+    concurrent_requests: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="Answers of a user that may run or wait at once, over all gateways; 0 for any "
+        "number.",
+    )
+    tokens_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens, of prompts and answers, that a user may use in a minute; 0 for any "
+        "number.",
+    )
+    tokens_per_day: int = Field(default=0, ge=0, description="The same for a day.")
+    other_requests_per_minute: int = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="What else a user may ask one gateway in a minute, messages of WebSockets "
+        "included; 0 for any number.",
+    )
     sockets_per_user: int = Field(
         default=100, ge=1, description="WebSockets that a user may have open at a gateway."
     )
@@ -173,34 +202,6 @@ class ApiSettings(BaseSettings):
             )
             raise ValueError(message)
         return self
-
-
-class LlmSettings(BaseSettings):
-    """What holds in sessions where nobody says anything else: ``LLM_*``; never in plain ``/v1``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="LLM_", frozen=True, extra="ignore", env_ignore_empty=True
-    )
-
-    default_model: str | None = Field(
-        default=None,
-        max_length=256,
-        description="Model of users and sessions that name none, until a default is chosen over "
-        "the API.",
-    )
-    temperature: float | None = Field(
-        default=None,
-        ge=0,
-        le=2,
-        description="In sessions where neither request, session, user nor model says one.",
-    )
-    max_tokens: int | None = Field(
-        default=None, ge=1, le=2**31 - 1, description="The same for the longest answer."
-    )
-    enable_tools: bool = Field(
-        default=True,
-        description="Whether sessions may use tools where a model's own settings do not say it.",
-    )
 
 
 class Settings(BaseSettings):

@@ -1,14 +1,7 @@
 """The use cases of a gateway over its ports: plain construction, no container."""
 
-from services.api.access.addresses import ClientAddresses
-from services.api.access.gateway_access import GatewayAccess
-from services.api.access.identity import Identity
 from services.api.access.key_admin import KeyAdmin
-from services.api.access.origins import Origins
-from services.api.access.presence import Presence
-from services.api.access.provider_keys import ProviderKeys
 from services.api.access.tickets import TicketOffice
-from services.api.access.tokens import ProviderTokens, TokenRules
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.completions.cancelling import Cancelling
@@ -18,6 +11,7 @@ from services.api.completions.following import Following
 from services.api.completions.guests import Guests
 from services.api.completions.idempotency import Idempotency
 from services.api.completions.orders import Patience, Timing
+from services.api.completions.preflight import Preflight
 from services.api.completions.queue_watch import QueueWatch
 from services.api.completions.running import Desk
 from services.api.completions.seating import Seating
@@ -41,6 +35,7 @@ from services.api.sockets.turn_feeds import TurnFeeds
 from services.api.streams.lingering import Lingering
 from services.api.streams.resending import Resending
 from services.api.streams.watching import Watching
+from services.api.wiring_callers import access_of, limits_of
 from services.api.world import World
 from shared.contracts.ids import SessionId, UserId
 
@@ -97,13 +92,18 @@ def build_state(
         mailbox_bytes=api.mailbox_bytes,
         grace=api.resume_grace.total_seconds(),
     )
+    limits = limits_of(settings, world)
     completions = Completions(
         desk,
+        preflight=Preflight(
+            broker=world.broker,
+            workers=world.workers,
+            known_models=world.known_models,
+            catalog=world.catalog,
+            backlog=world.backlog,
+        ),
+        limits=limits,
         broker=world.broker,
-        workers=world.workers,
-        known_models=world.known_models,
-        catalog=world.catalog,
-        backlog=world.backlog,
         frames=world.frames,
         patience=patience,
     )
@@ -142,7 +142,7 @@ def build_state(
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     tickets = TicketOffice(world.tickets, world.clock, lives=world.key_ring.lives)
     return State(
-        access=_access(settings, world, tickets),
+        access=access_of(settings, world, tickets),
         accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
         backlog=world.backlog,
@@ -162,6 +162,7 @@ def build_state(
         key_admin=KeyAdmin(world.asking),
         health=Health(world.broker, world.history, world.catalog),
         sessions=sessions,
+        limits=limits,
         live=world.live,
         models=offered,
         presets=Presets(world.asking, sessions),
@@ -173,6 +174,7 @@ def build_state(
             cancellations=cancellations,
             announcing=announcing,
             background=world.background,
+            pace=limits.pace,
         ),
         sockets=SocketGate(
             per_user=api.sockets_per_user,
@@ -196,31 +198,3 @@ def build_state(
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )
-
-
-def _access(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
-    api = settings.api
-    presence = Presence(world.clock, lives=world.key_ring.lives)
-    world.key_ring.call_when_gone(presence.key_gone)
-    return GatewayAccess(
-        origins=Origins(hosts=api.names, origins=api.cors_origins),
-        addresses=ClientAddresses(api.trusted_proxies),
-        identity=Identity(api.auth, world.key_ring, _tokens(settings, world), tickets),
-        presence=presence,
-    )
-
-
-def _tokens(settings: Settings, world: World) -> ProviderTokens | None:
-    oidc = settings.oidc
-    if world.provider is None or oidc.issuer is None or oidc.audience is None:
-        return None
-    rules = TokenRules(
-        issuer=oidc.issuer,
-        audience=oidc.audience,
-        algorithms=tuple(oidc.algorithms),
-        leeway=oidc.leeway,
-        user_claim=oidc.user_claim,
-        roles_claim=oidc.roles_claim,
-        admin_role=oidc.admin_role,
-    )
-    return ProviderTokens(rules, ProviderKeys(world.provider, world.background, world.clock))

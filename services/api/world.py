@@ -25,6 +25,7 @@ from services.api.adapters.nats_journal import (
 )
 from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
 from services.api.adapters.nats_keys import NatsKeys
+from services.api.adapters.nats_limits import NatsMeters, NatsSlots
 from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_queue_notes import (
     NatsAnnouncements,
@@ -52,6 +53,7 @@ from services.api.ports.broker import (
 )
 from services.api.ports.identity_provider import IdentityProvider
 from services.api.ports.keys import Keys, Marks
+from services.api.ports.limits import MeterStore, Slots
 from services.api.ports.live import Live
 from services.api.ports.queue import Announcements, Depths, QueueNotes
 from services.api.ports.relisting import Relisting
@@ -109,11 +111,13 @@ class World:
     live: Live
     mailboxes: Mailboxes
     marks: Marks
+    meters: MeterStore
     notes: QueueNotes
     provider: IdentityProvider | None
     queue: Queue
     relisting: Relisting
     tickets: Tickets
+    slots: Slots
     tombstones: Tombstones
     turns: Turns
     watchers: Watchers
@@ -182,11 +186,13 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             keys=NatsKeys(jetstream, ttl=settings.api.idempotency_ttl.total_seconds()),
             mailboxes=inbox,
             marks=tombstones,
+            meters=NatsMeters(jetstream),
             notes=NatsQueueNotes(client, jetstream, ttl=marks_ttl),
             provider=_provider(settings),
             queue=NatsQueue(jetstream),
             relisting=NatsRelisting(client),
             tickets=NatsTickets(jetstream),
+            slots=NatsSlots(jetstream),
             tombstones=tombstones,
             turns=NatsTurns(jetstream, running=marks_ttl + _AFTER_DEADLINES),
             watchers=NatsWatchers(client, inbox.gateway_id),

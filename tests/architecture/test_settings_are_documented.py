@@ -20,6 +20,7 @@ MODULES = (
     "deploy.provisioning.settings",
     "services.api.settings",
     "services.api.oidc_settings",
+    "services.api.llm_settings",
     "services.inference_worker.settings",
     "services.history.settings",
 )

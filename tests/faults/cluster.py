@@ -14,6 +14,7 @@ from shared.contracts.identities import Identity
 from shared.messaging.jetstream import JetStream
 from tests.faults.process import SAID, Process
 from tests.faults.reader import Reader
+from tests.support.limits import NO_LIMITS_ENVIRONMENT
 from tests.support.mongo_server import MongoServer
 from tests.support.nats_keys import connect, seed_file
 from tests.support.nats_server import NatsServer
@@ -50,6 +51,7 @@ class Cluster:
         self.http = httpx.AsyncClient(trust_env=False, timeout=30)
         self._directory = directory
         self._environment = {
+            **NO_LIMITS_ENVIRONMENT,
             "WORKER_ACK_WAIT": ack_wait,
             "WORKER_CHECK_INTERVAL": "2s",
             "HISTORY_SWEEP_SLACK": "1s",

@@ -78,7 +78,7 @@ async def test_an_answer_whose_gateway_and_client_are_gone_stops_and_is_billed(
     assert end.status == "cancelled"
     assert end.usage is not None
     measured = f"engine stops after {took:.1f} s, partial and usage recorded"
-    report("8", "gateway killed, client never returns", measured, "<= 16 s (limits: issue 5)")
+    report("8", "gateway killed, client never returns", measured, "<= 16 s")
     assert took <= 16
 
 

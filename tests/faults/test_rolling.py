@@ -133,8 +133,6 @@ async def test_a_gateway_whose_clock_is_wrong_keeps_the_order_of_a_session(
     for gateway in wrong:
         gateway.kill()
     kept = "kept" if stored == said else "LOST"
-    report(
-        "20", "two gateways 60 s apart, turns in turn", f"order {kept}", "kept (limits: issue 5)"
-    )
+    report("20", "two gateways 60 s apart, turns in turn", f"order {kept}", "kept")
     assert stored == said
     assert sorted(depths) == list(range(1, 13))

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.limits import NO_LIMITS_ENVIRONMENT
 from tests.support.nats_server import violations_in
 
 PARLEY = Path(sys.prefix) / "bin" / "parley"
@@ -24,7 +25,7 @@ class Stack:
     ) -> None:
         self.data_dir = directory
         self._arguments = arguments
-        self._environment = environment or {}
+        self._environment = {**NO_LIMITS_ENVIRONMENT, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self.lines: list[str] = []

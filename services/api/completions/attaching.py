@@ -7,6 +7,7 @@ from services.api.completions.followed import Followed
 from services.api.completions.following import Following
 from services.api.completions.idempotency import Claim, Idempotency, Standing
 from services.api.completions.orders import Order
+from services.api.limits.quota import Levels
 from services.api.ports.broker import AlreadyAccepted, Journal
 from services.api.ports.queue_news import QueueNews
 from services.api.streams.delivery import Delivery
@@ -27,6 +28,11 @@ class Reading(Protocol):
     @property
     def queue_news(self) -> QueueNews | None:
         """How it stands in the queue, as long as it waits there and that is known."""
+        ...
+
+    @property
+    def levels(self) -> Levels | None:
+        """How its caller stood when it was started; ``None`` where nothing was started."""
         ...
 
     def wake(self) -> None:
@@ -55,6 +61,7 @@ class Attached:
 
     begun = True
     queue_news = None
+    levels = None
 
     def __init__(self, followed: Followed, journal: Journal, *, whole: bool) -> None:
         self._followed = followed
@@ -77,6 +84,7 @@ class Ended:
 
     begun = True
     queue_news = None
+    levels = None
 
     def __init__(self, end: CompletionCompleted) -> None:
         self._end = end

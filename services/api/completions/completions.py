@@ -5,17 +5,20 @@ and only then is the request queued. Whoever fails in between owes the end itsel
 """
 
 from collections import Counter
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import structlog
 
-from services.api.completions.catalog import Catalog
+from services.api.access.caller import Caller
 from services.api.completions.drafting import draft_accepted, draft_command
 from services.api.completions.orders import Order, Patience
+from services.api.completions.preflight import Preflight
 from services.api.completions.queued import Queued
 from services.api.completions.running import Desk, Running
 from services.api.completions.seating import Seat
-from services.api.ports.broker import Backlog, Broker, FrameLog, KnownModels, Service, Workers
+from services.api.limits.limits import Limits, Permit
+from services.api.ports.broker import Broker, FrameLog
 from services.api.ports.mailbox import Mailbox
 from services.api.streams.delivery import Delivery
 from services.api.streams.relay import Relay
@@ -30,9 +33,6 @@ from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.errors import (
     BrokerUnavailable,
     ChatError,
-    HistoryBacklog,
-    ModelNotFound,
-    NoWorker,
     PayloadTooLarge,
     QueueFull,
 )
@@ -53,20 +53,16 @@ class Completions:
         self,
         desk: Desk,
         *,
+        preflight: Preflight,
+        limits: Limits,
         broker: Broker,
-        workers: Workers,
-        known_models: KnownModels,
-        catalog: Catalog,
-        backlog: Backlog,
         frames: FrameLog,
         patience: Patience,
     ) -> None:
         self._desk = desk
+        self._preflight = preflight
+        self._limits = limits
         self._broker = broker
-        self._workers = workers
-        self._known_models = known_models
-        self._catalog = catalog
-        self._backlog = backlog
         self._frames = frames
         self._patience = patience
         self._unfinished: Counter[UserId] = Counter()
@@ -85,24 +81,34 @@ class Completions:
             return await self._admit(order, delivery)
 
     async def _admit(self, order: Order, delivery: Delivery | None) -> Running:
-        if not self._broker.ready():
-            raise BrokerUnavailable("The message broker is away; try again in a moment.")
-        await self._served(order.model)
-        if self._backlog.too_long():
-            raise HistoryBacklog("History is too far behind to take on more; try again later.")
+        self._preflight.connected()
+        caller = order.caller or Caller(order.user_id)
+        permit = await self._limits.enter(caller, sum(len(m.text()) for m in order.messages) // 4)
+        try:
+            await self._preflight.check(order.model)
+            return await self._seat_and_queue(order, permit, delivery)
+        except BaseException as error:
+            await self._undo(permit.give_back(), error)
+            raise
+
+    async def _seat_and_queue(
+        self, order: Order, permit: Permit, delivery: Delivery | None
+    ) -> Running:
         if order.session_id is None:
-            return await self._queue(order, None, delivery)
+            return await self._queue(order, None, permit, delivery)
         seat = await self._seat(order, order.session_id)
         try:
-            return await self._queue(order, seat, delivery)
+            return await self._queue(order, seat, permit, delivery)
         except BaseException as error:
-            leave = self._desk.seating.leave_patiently(seat, None)
-            if isinstance(error, ChatError) and not isinstance(error, BrokerUnavailable):
-                await leave
-            else:
-                # The answer must not wait for a broker that is away.
-                self._desk.background.spawn(leave, "leave-session")
+            await self._undo(self._desk.seating.leave_patiently(seat, None), error)
             raise
+
+    async def _undo(self, work: Coroutine[Any, Any, None], error: BaseException) -> None:
+        if isinstance(error, ChatError) and not isinstance(error, BrokerUnavailable):
+            await work
+        else:
+            # The answer must not wait for a broker that is away.
+            self._desk.background.spawn(work, "undo-admission")
 
     async def _seat(self, order: Order, session_id: SessionId) -> Seat:
         seating = self._desk.seating
@@ -112,21 +118,9 @@ class Completions:
             )
         return await seating.take(order.user_id, session_id, order.messages, order.completion_id)
 
-    async def _served(self, model: str) -> None:
-        service = await self._workers.probe(model)
-        if service is Service.SERVED:
-            return
-        # The broker knows a hung worker's subscription for another half minute; the catalog has
-        # forgotten it by then. One that is listed and silent may only be slow: the queue decides.
-        if service is Service.SILENT and self._catalog.find(model) is not None:
-            return
-        if await self._known_models.seen(model):
-            message = f"No worker serves the model {model} at the moment."
-            raise NoWorker(message, param="model")
-        message = f"The model {model} does not exist."
-        raise ModelNotFound(message, param="model")
-
-    async def _queue(self, order: Order, seat: Seat | None, delivery: Delivery | None) -> Running:
+    async def _queue(
+        self, order: Order, seat: Seat | None, permit: Permit, delivery: Delivery | None
+    ) -> Running:
         desk = self._desk
         lane = subjects.LANES[0 if self._unfinished[order.user_id] < _FAST_LANE else 1]
         placed = seat.placed if seat is not None else None
@@ -146,6 +140,8 @@ class Completions:
         desk.mailboxes.register(command.completion_id, mailbox, reader.alarm)
         self._unfinished[order.user_id] += 1
         try:
+            # The last thing that may refuse: whatever else does costs the caller nothing.
+            await permit.count()
             number = await self._publish(command, accepted, payload, lane)
         except BaseException:
             desk.mailboxes.remove(command.completion_id, mailbox)
@@ -181,6 +177,7 @@ class Completions:
             reader=reader,
             queued=queued,
             seat=seat,
+            permit=permit,
             overall=deadline + self._patience.generating + _GRACE,
             resumable=order.resumable,
             reconnects=order.resumes and delivery is not None,

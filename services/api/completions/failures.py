@@ -15,6 +15,7 @@ from shared.errors import (
     ModelNotFound,
     PresetNotFound,
     QueueFull,
+    RateLimited,
     SessionBusy,
     SessionNotFound,
     VersionConflict,
@@ -53,6 +54,8 @@ def internal_error_body() -> dict[str, Any]:
 
 
 def _type_of(error: ChatError) -> str:
+    if isinstance(error, RateLimited):
+        return error.kind
     if isinstance(error, QueueFull):
         return "rate_limit_error"
     if isinstance(error, NotAuthenticated):

@@ -2,6 +2,7 @@
 
 from services.api.completions.guests import Guests
 from services.api.completions.running import Desk
+from services.api.limits.quota import Levels
 from services.api.ports.mailbox import Mailbox
 from services.api.ports.queue_news import QueueNews
 from services.api.ports.viewers import Listening
@@ -58,6 +59,11 @@ class Followed:
     def begun(self) -> bool:
         """Whether an engine may have worked on it: nobody knows here."""
         return True
+
+    @property
+    def levels(self) -> Levels | None:
+        """It has started nothing."""
+        return None
 
     @property
     def queue_news(self) -> QueueNews | None:

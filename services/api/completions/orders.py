@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.api.access.caller import Caller
 from services.api.ports.sessions import Held
 from shared.contracts.chat import FunctionTool, Message, ResponseFormat, Sampling
 from shared.contracts.history import MessageRef, SessionHead
@@ -46,6 +47,9 @@ class Order:
 
     keyed: bool = False
     """It has an idempotency key: its client may come again with it."""
+
+    caller: Caller | None = None
+    """Whose limits it is counted by, where that is more than the user."""
 
     @property
     def resumable(self) -> bool:

@@ -7,6 +7,7 @@ from services.api.background import Background
 from services.api.completions.attaching import Reading, Starter
 from services.api.completions.cancellations import Cancellations
 from services.api.completions.orders import Order
+from services.api.limits.quota import Levels
 from services.api.ports.queue_news import QueueNews
 from services.api.streams.delivery import Delivery
 from services.api.streams.steps import Step
@@ -32,6 +33,11 @@ class Attended:
     def queue_news(self) -> QueueNews | None:
         """How it stands in the queue, as long as it waits there and that is known."""
         return self._reading.queue_news
+
+    @property
+    def levels(self) -> Levels | None:
+        """How its caller stood when it was started; ``None`` where nothing was started."""
+        return self._reading.levels
 
     @property
     def refused(self) -> bool:

@@ -1,5 +1,6 @@
 """One admitted completion on its way to its end: deadlines, the end's bookkeeping, abandoning."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from services.api.completions.queue_watch import QueueWatch
 from services.api.completions.queued import Queued
 from services.api.completions.seating import Seat, Seating
 from services.api.completions.terminals import Terminals
+from services.api.limits.limits import Permit
 from services.api.ports.broker import Clock, Journal, Mailboxes, Queue
 from services.api.ports.mailbox import Mailbox
 from services.api.ports.queue import QueueNotes
@@ -61,6 +63,7 @@ class Running:
         reader: Reader,
         queued: Queued,
         seat: Seat | None,
+        permit: Permit,
         overall: float,
         resumable: bool,
         reconnects: bool,
@@ -75,6 +78,7 @@ class Running:
             reader: Who reads them.
             queued: Its time in the queue.
             seat: Its place in a session.
+            permit: Its place among what its caller may run at once.
             overall: Monotonic time after which nobody waits any more.
             resumable: It goes on for a grace when its client has gone.
             reconnects: Its client comes back by itself when the stream ends without an end.
@@ -83,12 +87,14 @@ class Running:
         self.command = command
         self.begun = False
         """Whether an engine may have worked on it."""
+        self.levels = permit.levels
         self._desk = desk
         self._mailbox = mailbox
         self._reader = reader
         self._queued = queued
         queued.call_on_news(self.wake)
         self._seat = seat
+        self._permit = permit
         self._overall = overall
         self._resumable = resumable
         self._reconnects = reconnects
@@ -159,6 +165,7 @@ class Running:
         # Its client goes on at another gateway, which keeps the session from there on; until
         # then, and if nobody comes, the lease lives for its 15 s.
         self._clear()
+        self._permit.forget()
         if self._seat is not None:
             self._desk.seating.forget(self._seat)
 
@@ -185,6 +192,9 @@ class Running:
             return
         self._depart()
         self._clear()
+        await asyncio.gather(self._permit.end(end), self._leave_session(end))
+
+    async def _leave_session(self, end: CompletionCompleted) -> None:
         if self._seat is None:
             return
         seating = self._desk.seating
@@ -213,6 +223,7 @@ class Running:
             self._hand_on()
             raise
         self._clear()
+        await self._permit.end(end)
         if self._seat is not None:
             await self._desk.seating.leave_patiently(self._seat, end)
 

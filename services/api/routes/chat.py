@@ -13,13 +13,13 @@ from services.api.completions.idempotency import check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import header_list, to_order
 from services.api.deps import (
-    CallerDep,
     StateDep,
     add_headers,
     name_completion,
     permitted,
     read_body,
 )
+from services.api.metering import GeneratingCallerDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.keyed import starter_of
@@ -52,7 +52,9 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     openapi_extra=_BODY,
     responses=_ERRORS,
 )
-async def create_completion(request: Request, state: StateDep, caller: CallerDep) -> Response:
+async def create_completion(
+    request: Request, state: StateDep, caller: GeneratingCallerDep
+) -> Response:
     """OpenAI's chat completion; with ``sessionId`` the turn is stored in that session."""
     completion_id = new_completion_id()
     name_completion(request, completion_id)

@@ -38,6 +38,7 @@ class SocketConnection:
         handlers: Mapping[str, Handler],
         timing: SocketTiming,
         drain: Drain,
+        count: Callable[[], None],
     ) -> None:
         """Describe it; ``ping`` is answered by itself.
 
@@ -46,6 +47,7 @@ class SocketConnection:
             outlet: What is sent to it.
             handlers: By type of message; they return at once, and raise a ``ChatError`` to refuse.
             timing: Its patience.
+            count: Called for each message; raises a ``ChatError`` where there are too many.
             drain: Tells that this process is stopping: the client goes on at another one.
         """
         self._websocket = websocket
@@ -53,6 +55,7 @@ class SocketConnection:
         self._handlers = {**handlers, "ping": self._ping}
         self._timing = timing
         self._drain = drain
+        self._count = count
         self._allowance, self._counted_at = float(_BURST), time.monotonic()
 
     async def serve(self) -> None:
@@ -102,6 +105,7 @@ class SocketConnection:
                 self._outlet.send(refusal(error))
 
     def _take(self, message: Mapping[str, Any]) -> None:
+        self._count()
         text = message.get("text")
         if text is None:
             raise InvalidRequest("Messages are JSON text.")

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, cast
 
 import structlog
@@ -107,7 +108,7 @@ async def _serve_session(
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
         with _attended(state, caller, outlet) as asked:
             handlers = _handlers(state, caller, room, outlet, asked)
-            await _connection(websocket, outlet, state, handlers).serve()
+            await _connection(websocket, outlet, state, caller, handlers).serve()
     finally:
         await state["rooms"].leave(room, outlet)
         log.info(
@@ -142,7 +143,7 @@ async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> Non
     try:
         outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
         with _attended(state, caller, outlet):
-            await _connection(websocket, outlet, state, {}).serve()
+            await _connection(websocket, outlet, state, caller, {}).serve()
     finally:
         await listening.close()
         log.info(
@@ -189,7 +190,7 @@ def _handlers(
             asked.append(order.completion_id)
             return order
 
-        rooms.ask(room, outlet, plan, wanted.settings())
+        rooms.ask(room, outlet, plan, wanted.settings(), caller)
 
     def typing(data: bytes) -> None:
         rooms.typing(room, outlet, begun=parse_body(data, Typing).type == "typing")
@@ -227,7 +228,11 @@ def _outlet(websocket: WebSocket, state: State) -> Outlet:
 
 
 def _connection(
-    websocket: WebSocket, outlet: Outlet, state: State, handlers: dict[str, Handler]
+    websocket: WebSocket,
+    outlet: Outlet,
+    state: State,
+    caller: Caller,
+    handlers: dict[str, Handler],
 ) -> SocketConnection:
     return SocketConnection(
         websocket,
@@ -235,4 +240,5 @@ def _connection(
         handlers=handlers,
         timing=state["sockets"].timing,
         drain=state["drain"],
+        count=partial(state["limits"].pace.count, caller.user_id),
     )

@@ -13,7 +13,6 @@ from services.api.completions.idempotency import Claim, check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
 from services.api.deps import (
-    CallerDep,
     State,
     StateDep,
     UserDep,
@@ -22,6 +21,7 @@ from services.api.deps import (
     permitted,
     read_body,
 )
+from services.api.metering import GeneratingCallerDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import FacedRouter, json_body
@@ -60,7 +60,7 @@ Plan = Callable[[Wanted], Awaitable[Order]]
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def send_message(
-    session_id: str, request: Request, state: StateDep, caller: CallerDep
+    session_id: str, request: Request, state: StateDep, caller: GeneratingCallerDep
 ) -> Response:
     """The answer, in one piece or with ``stream`` as server-sent events.
 
@@ -106,7 +106,7 @@ async def list_messages(
     openapi_extra=json_body("TurnRequest", required=False),
 )
 async def regenerate(
-    session_id: str, message_id: str, request: Request, state: StateDep, caller: CallerDep
+    session_id: str, message_id: str, request: Request, state: StateDep, caller: GeneratingCallerDep
 ) -> Response:
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
@@ -125,7 +125,7 @@ async def regenerate(
     openapi_extra=json_body("SendMessageRequest"),
 )
 async def edit_message(
-    session_id: str, message_id: str, request: Request, state: StateDep, caller: CallerDep
+    session_id: str, message_id: str, request: Request, state: StateDep, caller: GeneratingCallerDep
 ) -> Response:
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)

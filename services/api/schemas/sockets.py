@@ -161,6 +161,8 @@ class SocketError(ServerMessage):
     code: str
     param: str | None = None
     completion_id: str | None = None
+    retry_after: int | None = None
+    """Seconds after which it may be tried again, where a limit was reached."""
 
 
 class SessionChanged(ServerMessage):

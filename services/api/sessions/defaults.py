@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from services.api.completions.catalog import shown_name
-from services.api.settings import LlmSettings
+from services.api.llm_settings import LlmSettings
 from shared.contracts.history import SessionSettings
 from shared.contracts.presets import AllModelSettings, ModelSettings
 from shared.contracts.subjects import full_model_name

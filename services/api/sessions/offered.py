@@ -4,10 +4,10 @@ import asyncio
 from typing import NamedTuple
 
 from services.api.completions.catalog import Catalog, Offer, shown_name
+from services.api.llm_settings import LlmSettings
 from services.api.ports.broker import KnownModels
 from services.api.sessions.choices import Choices
 from services.api.sessions.defaults import default_model, settings_of
-from services.api.settings import LlmSettings
 from shared.contracts.ids import UserId
 from shared.contracts.presets import ModelSettings
 from shared.errors import ModelNotFound

@@ -7,13 +7,13 @@ from services.api.completions.catalog import Catalog
 from services.api.completions.orders import Order, TurnPlan
 from services.api.completions.turn_lease import TurnLeases
 from services.api.completions.turn_states import busy
+from services.api.llm_settings import LlmSettings
 from services.api.ports.broker import Clock
 from services.api.ports.sessions import Held, History
 from services.api.sessions.branches import Branches, Place
 from services.api.sessions.choices import Choices
 from services.api.sessions.context import budget, fit
 from services.api.sessions.defaults import resolve
-from services.api.settings import LlmSettings
 from shared.contracts.chat import Message, Sampling
 from shared.contracts.history import (
     MessageRef,

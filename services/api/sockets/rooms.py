@@ -8,11 +8,13 @@ from typing import Final
 
 import structlog
 
+from services.api.access.caller import Caller
 from services.api.background import Background
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import Cancellations
 from services.api.completions.completions import Completions
 from services.api.completions.orders import Order
+from services.api.limits.pace import Pace
 from services.api.sessions.turn_messages import question_of
 from services.api.sessions.turns import Wanted
 from services.api.sockets.outlet import Outlet
@@ -48,6 +50,7 @@ class Rooms:
         cancellations: Cancellations,
         announcing: Announcing,
         background: Background,
+        pace: Pace,
     ) -> None:
         self._make = make
         self._feeds = feeds
@@ -55,6 +58,7 @@ class Rooms:
         self._cancellations = cancellations
         self._announcing = announcing
         self._background = background
+        self._pace = pace
         self._rooms: dict[tuple[UserId, SessionId], Room] = {}
         self._guests: Counter[Room] = Counter()
         self._replays: dict[Outlet, dict[CompletionId, asyncio.Task[None]]] = {}
@@ -90,9 +94,16 @@ class Rooms:
                 del self._rooms[key]
             await room.close()
 
-    def ask(self, room: Room, outlet: Outlet, plan: Plan, settings: SessionSettings) -> None:
+    def ask(
+        self,
+        room: Room,
+        outlet: Outlet,
+        plan: Plan,
+        settings: SessionSettings,
+        caller: Caller | None = None,
+    ) -> None:
         """Run a turn and show it to the room; a refusal is told to the one who asked."""
-        self._background.spawn(self._ask(room, outlet, plan, settings), "socket-turn")
+        self._background.spawn(self._ask(room, outlet, plan, settings, caller), "socket-turn")
 
     def stop(self, room: Room, outlet: Outlet, completion_id: CompletionId | None) -> None:
         """Stop the turn that is shown, or another one of the user's."""
@@ -121,12 +132,19 @@ class Rooms:
         )
         self._background.spawn(self._announcing.say(room.user_id, event), "socket-typing")
 
-    async def _ask(self, room: Room, outlet: Outlet, plan: Plan, settings: SessionSettings) -> None:
+    async def _ask(
+        self,
+        room: Room,
+        outlet: Outlet,
+        plan: Plan,
+        settings: SessionSettings,
+        caller: Caller | None,
+    ) -> None:
         completion_id = new_completion_id()
         room.expect(completion_id)
         try:
             order = await plan(Wanted(completion_id, room.user_id, room.session_id, settings))
-            order = replace(order, resumes=True)
+            order = replace(order, resumes=True, caller=caller)
             encoder = ChunkEncoder(
                 completion_id, order.model, order.created_at, include_usage=False
             )
@@ -140,6 +158,7 @@ class Rooms:
         except BaseException:
             room.refuse(completion_id)
             raise
+        self._pace.give_back(room.user_id)
         log.info("socket_turn", completion_id=completion_id, session_id=room.session_id)
         if room in self._guests:
             room.show(Turn(completion_id, question_of(order), running))

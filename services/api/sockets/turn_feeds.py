@@ -1,6 +1,7 @@
 """Read one turn of a session for people: text instead of events, from whichever gateway asked."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,6 +39,7 @@ from shared.errors import (
     ChatError,
     DeadlineExceeded,
     FramesGone,
+    RateLimited,
 )
 
 log = structlog.stdlib.get_logger(__name__)
@@ -66,8 +68,13 @@ class Turn:
 
 def refusal(error: ChatError, completion_id: CompletionId | None = None) -> SocketError:
     """A failure as sockets tell it."""
+    seconds = error.retry_after if isinstance(error, RateLimited) else None
     return SocketError(
-        message=error.message, code=error.code, param=error.param, completion_id=completion_id
+        message=error.message,
+        code=error.code,
+        param=error.param,
+        completion_id=completion_id,
+        retry_after=math.ceil(seconds) if seconds is not None else None,
     )
 
 

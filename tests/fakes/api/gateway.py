@@ -11,13 +11,15 @@ import uvicorn
 from services.api.__main__ import listen
 from services.api.app import create_app
 from services.api.completions.draining import Drain
+from services.api.llm_settings import LlmSettings
 from services.api.oidc_settings import OidcSettings
 from services.api.protocol import GatewayProtocol
 from services.api.server import GatewayServer
-from services.api.settings import ApiSettings, LlmSettings, Settings
+from services.api.settings import ApiSettings, Settings
 from services.api.world import OpenWorld, nats_world
 from shared.contracts.identities import Identity
 from shared.settings import DeadlineSettings, NatsSettings
+from tests.support.limits import NO_LIMITS
 from tests.support.nats_keys import seed_file
 from tests.support.waiting import eventually
 
@@ -37,6 +39,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
         "startup_timeout": timedelta(seconds=5),
         "cancel_patience": timedelta(seconds=5),
         "drain_timeout": timedelta(seconds=5),
+        **NO_LIMITS,
     }
     return Settings(
         api=ApiSettings.model_validate({**defaults, **api}),

@@ -22,6 +22,7 @@ from shared.contracts.frames import Frame, FrameKind
 from tests.fakes.api.asking import FakeAsking
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
+from tests.fakes.api.limits import FakeMeters, FakeSlots
 from tests.fakes.api.ports import (
     FakeAnnouncements,
     FakeBacklog,
@@ -73,6 +74,8 @@ class FakeWorld:
         self.provider: IdentityProvider | None = None
         self.key_ring = KeyRing(self.clock, lambda: 1)
         self.key_ring.replace({}, 1)
+        self.meters = FakeMeters()
+        self.slots = FakeSlots(self.clock)
         self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
         self.watchers = FakeWatchers()
@@ -145,11 +148,13 @@ class FakeWorld:
             key_ring=self.key_ring,
             live=self.live,
             marks=self.tombstones,
+            meters=self.meters,
             notes=self.notes,
             provider=self.provider,
             queue=self.queue,
             relisting=self.relisting,
             tickets=self.tickets,
+            slots=self.slots,
             tombstones=self.tombstones,
             turns=self.turns,
             watchers=self.watchers,

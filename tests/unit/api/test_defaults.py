@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from services.api.llm_settings import LlmSettings
 from services.api.sessions.defaults import default_model, resolve, settings_of
-from services.api.settings import LlmSettings
 from shared.contracts.history import SessionSettings
 from shared.contracts.presets import AllModelSettings, ModelSettings
 

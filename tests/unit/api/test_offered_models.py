@@ -2,9 +2,9 @@
 
 import pytest
 
+from services.api.llm_settings import LlmSettings
 from services.api.sessions.choices import Choices
 from services.api.sessions.turns import ResolvedDefaults
-from services.api.settings import LlmSettings
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.history import Session, SessionSettings

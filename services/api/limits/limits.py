@@ -1,0 +1,196 @@
+"""The use case: may this caller start an answer now, and what becomes of its permit."""
+
+import asyncio
+import hashlib
+import secrets
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from services.api.access.caller import Caller
+from services.api.limits.gcra import DAY, HOUR, MINUTE, SECOND, Rate
+from services.api.limits.leases import Lease, Leases
+from services.api.limits.metering import Metering
+from services.api.limits.pace import Pace
+from services.api.limits.quota import Levels, Quota, Readings, admit, charge, levels_of
+from services.api.limits.refusals import OverLimit, too_many_at_once
+from shared.contracts.events import CompletionCompleted
+from shared.errors import BrokerUnavailable
+
+log = structlog.stdlib.get_logger(__name__)
+
+_ONE_ENDS: Final = SECOND
+"""Nobody knows when an answer will end: clients may look after so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What callers may use whose keys say nothing else; 0 is any number."""
+
+    requests_per_minute: int
+    concurrent: int
+    tokens_per_minute: int
+    tokens_per_day: int
+
+
+class Limits:
+    """Asks for the right to run answers, on behalf of callers."""
+
+    def __init__(
+        self,
+        allowed: Allowed,
+        *,
+        metering: Metering,
+        leases: Leases,
+        pace: Pace,
+    ) -> None:
+        """Describe it.
+
+        Args:
+            allowed: By this gateway's settings.
+            metering: What was used, counted by all gateways together.
+            leases: What runs.
+            pace: What starts no answer; of this gateway alone.
+        """
+        self._allowed = allowed
+        self._metering = metering
+        self.leases = leases
+        self.pace = pace
+
+    async def enter(self, caller: Caller, estimate: int) -> "Permit":
+        """Hold a place for one more answer.
+
+        Args:
+            caller: Whose.
+            estimate: Tokens that it will cost at least.
+
+        Raises:
+            OverLimit: as many as may run at once are running.
+            BrokerUnavailable: nobody knows.
+        """
+        quota = self._quota(caller)
+        lease = None
+        if quota.concurrent:
+            owner = secrets.token_hex(16)
+            lease = await self.leases.take(quota.slots, quota.concurrent, owner)
+            if lease is None:
+                raise OverLimit(too_many_at_once(quota.concurrent, _ONE_ENDS), None)
+        return Permit(quota, lease, estimate, self._metering, self.leases)
+
+    async def look(self, caller: Caller) -> Levels:
+        """How the caller stands, without counting anything.
+
+        Raises:
+            BrokerUnavailable: nobody knows.
+        """
+        quota = self._quota(caller)
+        if not quota.metered:
+            return Levels()
+        return levels_of(quota, *await self._metering.look(quota.meter))
+
+    def _quota(self, caller: Caller) -> Quota:
+        allowed, own = self._allowed, caller.allowance
+        requests, concurrent = own.requests_per_minute, own.concurrent
+        user, key = _holder(caller.user_id, None), _holder(caller.user_id, caller.key_id)
+        if requests is None:
+            requests, meter = allowed.requests_per_minute, user
+        else:
+            # A key that was given numbers of its own is counted by itself.
+            meter = key
+        return Quota(
+            meter=meter,
+            slots=user if concurrent is None else key,
+            concurrent=allowed.concurrent if concurrent is None else concurrent,
+            requests=Rate(requests, MINUTE) if requests else None,
+            minute_tokens=_tokens(allowed.tokens_per_minute, MINUTE, HOUR),
+            day_tokens=_tokens(allowed.tokens_per_day, DAY, DAY),
+        )
+
+
+class Permit:
+    """The right to run one answer, from before it is queued until it has ended."""
+
+    def __init__(
+        self,
+        quota: Quota,
+        lease: Lease | None,
+        estimate: int,
+        metering: Metering,
+        leases: Leases,
+    ) -> None:
+        self._quota = quota
+        self._lease = lease
+        self._estimate = estimate if quota.counts_tokens else 0
+        self._metering = metering
+        self._leases = leases
+        self._counted = False
+        self.levels = Levels()
+        """How the caller stood when this was counted."""
+
+    async def count(self) -> None:
+        """Count the request, the last thing before it is queued.
+
+        Raises:
+            OverLimit: too many, or too many tokens.
+            BrokerUnavailable: nobody knows.
+        """
+        quota = self._quota
+        if not quota.metered:
+            return
+        verdict = await self._metering.change(
+            quota.meter, partial(admit, quota, estimate=self._estimate)
+        )
+        self.levels = verdict.levels
+        if verdict.refusal is not None:
+            raise OverLimit(verdict.refusal, verdict.levels)
+        self._counted = True
+
+    async def give_back(self) -> None:
+        """Nothing came of it: neither the request nor its place counts."""
+        counted, self._counted = self._counted, False
+        work = [self._let_go()]
+        if counted:
+            work.append(self._charge(-self._estimate, requests=-1))
+        await asyncio.gather(*work)
+
+    async def end(self, end: CompletionCompleted | None) -> None:
+        """It has ended: free its place, and count the tokens that it took in earnest."""
+        work = [self._let_go()]
+        usage = end.usage if end is not None else None
+        if self._counted and usage is not None:
+            work.append(self._charge(usage.total_tokens - self._estimate))
+            self._counted = False
+        await asyncio.gather(*work)
+
+    def forget(self) -> None:
+        """It goes on without this gateway: its place is free once the lease has run out."""
+        if self._lease is not None:
+            self._leases.forget(self._lease)
+
+    async def _let_go(self) -> None:
+        if self._lease is not None:
+            await self._leases.release(self._lease)
+
+    async def _charge(self, tokens: int, *, requests: int = 0) -> None:
+        if not requests and not (tokens and self._quota.counts_tokens):
+            return
+
+        def change(readings: Readings, now: int) -> tuple[Readings, None]:
+            return charge(self._quota, readings, now, tokens=tokens, requests=requests), None
+
+        try:
+            await self._metering.change(self._quota.meter, change)
+        except BrokerUnavailable:
+            # Not again: it may be counted already. What is taken is earned back in any case.
+            log.info("usage_not_counted", tokens=tokens, requests=requests)
+
+
+def _tokens(limit: int, period: int, most_debt: int) -> Rate | None:
+    return Rate(limit, period, most_debt) if limit else None
+
+
+def _holder(user_id: str, key_id: str | None) -> str:
+    # Both come from outside and may hold any character; the NUL keeps them apart.
+    return hashlib.sha256(f"{user_id}\0{key_id or ''}".encode()).hexdigest()

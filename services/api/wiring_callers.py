@@ -1,0 +1,61 @@
+"""Who may call and how much, over the ports of ``world``: plain construction."""
+
+from services.api.access.addresses import ClientAddresses
+from services.api.access.gateway_access import GatewayAccess
+from services.api.access.identity import Identity
+from services.api.access.origins import Origins
+from services.api.access.presence import Presence
+from services.api.access.provider_keys import ProviderKeys
+from services.api.access.tickets import TicketOffice
+from services.api.access.tokens import ProviderTokens, TokenRules
+from services.api.limits.leases import Leases
+from services.api.limits.limits import Allowed, Limits
+from services.api.limits.metering import Metering
+from services.api.limits.pace import Pace
+from services.api.settings import Settings
+from services.api.world import World
+
+
+def access_of(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
+    """Who may come in."""
+    api = settings.api
+    presence = Presence(world.clock, lives=world.key_ring.lives)
+    world.key_ring.call_when_gone(presence.key_gone)
+    return GatewayAccess(
+        origins=Origins(hosts=api.names, origins=api.cors_origins),
+        addresses=ClientAddresses(api.trusted_proxies),
+        identity=Identity(api.auth, world.key_ring, _tokens(settings, world), tickets),
+        presence=presence,
+    )
+
+
+def _tokens(settings: Settings, world: World) -> ProviderTokens | None:
+    oidc = settings.oidc
+    if world.provider is None or oidc.issuer is None or oidc.audience is None:
+        return None
+    rules = TokenRules(
+        issuer=oidc.issuer,
+        audience=oidc.audience,
+        algorithms=tuple(oidc.algorithms),
+        leeway=oidc.leeway,
+        user_claim=oidc.user_claim,
+        roles_claim=oidc.roles_claim,
+        admin_role=oidc.admin_role,
+    )
+    return ProviderTokens(rules, ProviderKeys(world.provider, world.background, world.clock))
+
+
+def limits_of(settings: Settings, world: World) -> Limits:
+    """How much of it."""
+    api = settings.api
+    return Limits(
+        Allowed(
+            requests_per_minute=api.requests_per_minute,
+            concurrent=api.concurrent_requests,
+            tokens_per_minute=api.tokens_per_minute,
+            tokens_per_day=api.tokens_per_day,
+        ),
+        metering=Metering(world.meters, world.clock, world.background),
+        leases=Leases(world.slots, world.background),
+        pace=Pace(api.other_requests_per_minute, world.clock.monotonic),
+    )
