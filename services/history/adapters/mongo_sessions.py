@@ -22,6 +22,8 @@ from shared.contracts.ids import SessionId, UserId
 
 _ABSENT: Final = {"$exists": False}
 _PRESENT: Final = {"$exists": True}
+_WHOLE: Final = {"forming": _ABSENT, "purging": _ABSENT}
+"""Neither still being made nor being removed already."""
 
 
 class MongoSessionStore:
@@ -59,7 +61,7 @@ class MongoSessionStore:
         """See the port."""
         query: Document = {"user_id": user_id, "deleted_at": _PRESENT if deleted else _ABSENT}
         if deleted:
-            query["forming"] = _ABSENT
+            query.update(_WHOLE)
         if before is not None:
             query["recency"] = {"$lt": recency(*before)}
         with border():
@@ -77,7 +79,7 @@ class MongoSessionStore:
             "_id": {"$in": list(ids)},
             "user_id": {"$eq": user_id},
             "deleted_at": _PRESENT if deleted else _ABSENT,
-            "forming": _ABSENT,
+            **_WHOLE,
         }
         with border():
             documents = await self._sessions.find(query).to_list(None)
@@ -122,7 +124,7 @@ class MongoSessionStore:
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         """See the port. What a purge has begun to remove does not come back."""
-        query = {"_id": session_id, "user_id": user_id, "purging": _ABSENT, "forming": _ABSENT}
+        query = {"_id": session_id, "user_id": user_id, **_WHOLE}
         with border():
             document = await self._sessions.find_one_and_update(
                 query, {"$unset": {"deleted_at": ""}}, return_document=ReturnDocument.AFTER

@@ -14,6 +14,7 @@ class Stub:
     """What is left of a hidden message."""
 
     session_id: SessionId
+    user_id: UserId
 
 
 class MemoryMessages:
@@ -49,7 +50,7 @@ class MemoryMessages:
     ) -> None:
         self._check()
         for message_id in ids:
-            self.stored_messages[message_id] = Stub(session_id)
+            self.stored_messages[message_id] = Stub(session_id, user_id)
 
     async def add_terms(
         self, user_id: UserId, session_id: SessionId, terms: Collection[str], *, said: bool
@@ -126,8 +127,14 @@ class MemoryMessages:
         self.read.append(len(messages))
         return messages
 
-    def _forget(self, gone: Collection[SessionId]) -> None:
+    def _forget(self, gone: Collection[SessionId], user_id: UserId | None = None) -> None:
         self.stored_messages = {
-            key: it for key, it in self.stored_messages.items() if it.session_id not in gone
+            key: it
+            for key, it in self.stored_messages.items()
+            if it.session_id not in gone or user_id not in (None, it.user_id)
         }
-        self.terms = {key: said for key, said in self.terms.items() if key[2] not in gone}
+        self.terms = {
+            key: said
+            for key, said in self.terms.items()
+            if key[2] not in gone or user_id not in (None, key[0])
+        }

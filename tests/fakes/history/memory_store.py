@@ -24,6 +24,9 @@ class MemoryStore(MemoryMessages):
         self.usage: dict[CompletionId, UsageRecord] = {}
         self.open: dict[CompletionId, OpenCompletion] = {}
         self.ended: dict[CompletionId, int] = {}
+        self.rejected: set[CompletionId] = set()
+        self.purging: set[SessionId] = set()
+        """Sessions that a purge has claimed and not yet removed."""
 
     def everything(self) -> dict[str, Any]:
         """All that is stored, for comparing two stores."""
@@ -34,12 +37,13 @@ class MemoryStore(MemoryMessages):
             "usage": dict(self.usage),
             "open": dict(self.open),
             "ended": dict(self.ended),
+            "rejected": set(self.rejected),
         }
 
     async def owns(self, user_id: UserId, session_id: SessionId) -> bool:
         self._check()
         session = self.sessions.get(session_id)
-        return session is not None and session.user_id == user_id
+        return session is not None and session.user_id == user_id and session_id not in self.purging
 
     async def add_usage(self, usage: UsageRecord) -> None:
         self._check()
@@ -57,24 +61,64 @@ class MemoryStore(MemoryMessages):
             changes["updated_at"] = max(session.updated_at, advance.updated_at)
         if advance.leaf is not None:
             changes["leaf"] = max(session.leaf or "", advance.leaf)
-        if advance.title is not None:
-            title = f"{advance.turn:010d}|{advance.title}"
+        if advance.running is not None:
+            completion_id, title = advance.running
+            running = {completion_id: f"{advance.turn:010d}|{title}"}
+            changes["running_titles"] = {**(session.running_titles or {}), **running}
+        self.sessions[session_id] = session.model_copy(update=changes)
+
+    async def running_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> str | None:
+        self._check()
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id or session.running_titles is None:
+            return None
+        running = session.running_titles.get(completion_id)
+        return running.partition("|")[2] if running is not None else None
+
+    async def settle_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, *, keep: bool
+    ) -> None:
+        self._check()
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id:
+            return
+        running = dict(session.running_titles or {})
+        title = running.pop(completion_id, None)
+        changes: dict[str, object] = {"running_titles": running or None}
+        if keep and title is not None:
             changes["auto_title"] = min(session.auto_title or title, title)
         self.sessions[session_id] = session.model_copy(update=changes)
+
+    async def forget(self, user_id: UserId, session_id: SessionId) -> None:
+        self._check()
+        self._forget([session_id], user_id)
 
     async def open_completion(self, completion: OpenCompletion) -> None:
         self._check()
         self.open[completion.id] = completion
 
     async def end_completion(
-        self, completion_id: CompletionId, user_id: UserId, ended_at: int
+        self,
+        completion_id: CompletionId,
+        user_id: UserId,
+        ended_at: int,
+        *,
+        rejected: bool = False,
     ) -> None:
         self._check()
+        if rejected:
+            self.rejected.add(completion_id)
         self.ended[completion_id] = min(self.ended.get(completion_id, ended_at), ended_at)
 
     async def known(self, completion_id: CompletionId) -> Known:
         self._check()
-        return Known(accepted=completion_id in self.open, ended=completion_id in self.ended)
+        return Known(
+            accepted=completion_id in self.open,
+            ended=completion_id in self.ended,
+            rejected=completion_id in self.rejected,
+        )
 
     async def overdue(self, before: int, limit: int) -> list[OpenCompletion]:
         self._check()
@@ -105,6 +149,7 @@ class MemoryStore(MemoryMessages):
             if session.user_id == user_id
             and (session.deleted_at is not None) is deleted
             and not session.forming
+            and session.id not in self.purging
         ]
 
     async def page(
@@ -155,7 +200,7 @@ class MemoryStore(MemoryMessages):
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         self._check()
         session = self.sessions.get(session_id)
-        if session is None or session.user_id != user_id or session.forming:
+        if session is None or session.forming or not await self.owns(user_id, session_id):
             return None
         self.sessions[session_id] = session.model_copy(update={"deleted_at": None})
         return self.sessions[session_id]
