@@ -84,25 +84,24 @@ class Sessions:
         after = await self._last_completion(user_id, session_id)
         gathered: list[StoredMessage] = []
         size = 0
+        leaf: MessageId | None = None
+        query = GetSession(user_id=user_id, session_id=session_id, after_completion=after)
+        if limit is not None:
+            query = query.model_copy(update={"limit": limit})
         while True:
-            detail = await self._history.get_session(
-                GetSession(
-                    user_id=user_id,
-                    session_id=session_id,
-                    after_completion=after,
-                    before_depth=before_depth,
-                    **({"limit": limit} if limit is not None else {}),
-                )
-            )
+            place = {"leaf": leaf, "before_depth": before_depth}
+            detail = await self._history.get_session(query.model_copy(update=place))
             if detail.session is None:
                 raise SessionNotFound("This session does not exist.", param="id")
             gathered = [*detail.messages, *gathered]
+            # Another turn may make another branch the active one before the next page.
+            leaf = leaf or detail.session.active_leaf
             before_depth = detail.next_before_depth
             size += sum(map(_size, detail.messages))
             full = len(gathered) >= _MOST_MESSAGES or size >= _MOST_CHARACTERS
             if limit is not None or before_depth is None or full:
                 page = SessionDetail(messages=gathered, next_before_depth=before_depth)
-                return detail.session, page
+                return detail.session.model_copy(update={"active_leaf": leaf}), page
 
     async def page_of(self, query: GetSession) -> SessionDetail:
         """A page of one branch; what has been answered is in it."""
