@@ -1,6 +1,7 @@
 """Pages of sessions and messages over HTTP, from the history service's own use cases."""
 
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -63,8 +64,7 @@ def _edit(of: Turn) -> Turn:
 
 
 def _is_a_branch(messages: list[dict[str, Any]]) -> bool:
-    following = zip(messages, messages[1:], strict=False)
-    return all(two["parentId"] == one["id"] for one, two in following)
+    return all(two["parentId"] == one["id"] for one, two in pairwise(messages))
 
 
 async def test_a_session_read_whole_is_of_one_branch_though_another_becomes_active() -> None:
@@ -145,6 +145,33 @@ async def test_a_cursor_that_no_page_has_given_is_refused(cursor: str) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "cursor"
+
+
+@pytest.mark.parametrize("search", [None, "plan"])
+async def test_a_list_of_sessions_with_large_settings_comes_in_shorter_pages(
+    search: str | None,
+) -> None:
+    world = FakeWorld()
+    world.history = WholeHistory()
+    async with client_of(world) as client:
+        made = [
+            await _session(
+                client, title=f"Plan {number}", systemPrompt="\N{CJK RADICAL SUN}" * 99_999
+            )
+            for number in range(8)
+        ]
+        seen: list[str] = []
+        params: dict[str, str] | None = {"search": search} if search is not None else {}
+        while params is not None:
+            answer = await client.get(SESSIONS, params=params)
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            assert page["sessions"]
+            seen += [session["id"] for session in page["sessions"]]
+            cursor = page["nextCursor"]
+            params = {**params, "cursor": cursor} if cursor is not None else None
+
+    assert sorted(seen) == sorted(made)
 
 
 async def test_a_cursor_beside_another_leaf_is_refused() -> None:
