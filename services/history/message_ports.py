@@ -33,7 +33,7 @@ class MessageStore(Protocol):
         session_id: SessionId,
         after: tuple[int, MessageId] | None,
         limit: int,
-    ) -> list[MessageRecord]:
+    ) -> list[Node]:
         """Messages of all branches by depth and id, those that come after ``after``."""
         ...
 

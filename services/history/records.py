@@ -85,6 +85,8 @@ class SessionRecord(Record):
     leaf: str | None = None
     """A ``Leaf`` as text: the end of the last turn that ended."""
     deleted_at: int | None = None
+    placed: bool | None = None
+    """Whether all its messages can be read by place: not those of an older version."""
     forming: bool | None = None
     """A copy that is being made: it does not exist for anybody but its maker."""
 

@@ -89,6 +89,7 @@ class Sessions:
             preset_id=command.preset_id,
             created_at=now,
             updated_at=now,
+            placed=True,
             **command.model_dump(include=set(SETTINGS)),
         )
         session = found(await self._store.create(record))

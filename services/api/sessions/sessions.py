@@ -143,15 +143,18 @@ class Sessions:
         after = await self._last_completion(user_id, session_id)
         query = ReadTree(user_id=user_id, session_id=session_id, after_completion=after)
         messages: list[StoredMessage] = []
+        session: Session | None = None
         size = 0
         while True:
             page = await self._history.ask(asked.READ_TREE, query)
             if page.session is None:
                 raise SessionNotFound("This session does not exist.", param="id")
+            # Of the first page: a turn that comes later may not be among the messages.
+            session = session or page.session
             messages += page.messages
             size += sum(map(_size, page.messages))
             if page.next_cursor is None:
-                return page.session, messages
+                return session, messages
             if size > _MOST_EXPORTED:
                 message = f"The session holds more than {_MOST_EXPORTED} characters."
                 raise PayloadTooLarge(message)

@@ -18,6 +18,7 @@ from tests.unit.history.test_recorder import record
 SESSIONS = "/api/chat/sessions/"
 LOCAL = UserId("local")
 TURNS = 150
+LONG_PROMPT = "\N{CJK RADICAL SUN}" * 99_999
 
 
 class Interrupted(WholeHistory):
@@ -29,7 +30,7 @@ class Interrupted(WholeHistory):
         self.pages = 0
 
     async def ask(self, question: Question[Q, R], query: Q) -> R:
-        if question.name == asked.GET_SESSION.name:
+        if question.name in (asked.GET_SESSION.name, asked.READ_TREE.name):
             self.pages += 1
             if self.pages == 2 and self.meanwhile is not None:
                 await self.meanwhile()
@@ -85,6 +86,26 @@ async def test_a_session_read_whole_is_of_one_branch_though_another_becomes_acti
     assert len(whole["messages"]) == 2 * TURNS
     assert _is_a_branch(whole["messages"])
     assert whole["activeLeaf"] == whole["messages"][-1]["id"] == turns[-1].answer
+
+
+async def test_an_export_is_of_one_moment_and_can_be_imported() -> None:
+    world, history = FakeWorld(), Interrupted()
+    world.history = history
+    async with client_of(world) as client:
+        session_id = await _session(client)
+        turns = await _long(history, session_id)
+        edit = _edit(turns[0])
+
+        async def meanwhile() -> None:
+            await record(history.scene.store, edit.accepted(), edit.completed())
+
+        history.meanwhile = meanwhile
+        exported = await client.get(f"{SESSIONS}{session_id}/export/")
+        imported = await client.post(f"{SESSIONS}import/", content=exported.content)
+
+    assert history.pages == 2
+    assert exported.json()["activeLeaf"] == turns[-1].answer
+    assert imported.status_code == 201, imported.text
 
 
 @pytest.mark.parametrize("first", [{}, {"limit": 60}])
