@@ -48,6 +48,10 @@ class MessageStore(Protocol):
 class CopyStore(Protocol):
     """Sessions that come into being with all their messages: nobody sees half of one."""
 
+    async def find(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        """The session as it is stored, also one that is unseen, deleted or being purged."""
+        ...
+
     async def form(self, session: SessionRecord) -> SessionRecord | None:
         """Begin to make this one, unseen, unless it exists; ``None`` as ``create`` has it.
 

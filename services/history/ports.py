@@ -150,10 +150,13 @@ class SessionStore(Protocol):
         """Ask the database for a sign of life."""
         ...
 
-    async def purge(self, deleted_before: int, ended_before: int, limit: int) -> int:
+    async def purge(
+        self, deleted_before: int, ended_before: int, limit: int, *, formed_before: int = 0
+    ) -> int:
         """Remove up to ``limit`` sessions deleted before, and marks of completions ended before.
 
-        Gives how many sessions went. Usage stays.
+        Also copies that were begun before and never finished, and what another purge has begun to
+        remove. Gives how many sessions went. Usage stays.
         """
         ...
 

@@ -89,6 +89,10 @@ class SessionRecord(Record):
     """Whether all its messages can be read by place: not those of an older version."""
     forming: bool | None = None
     """A copy that is being made: it does not exist for anybody but its maker."""
+    formed_at: int | None = None
+    """When the copy was begun."""
+    purging: bool | None = None
+    """It is being removed for good."""
 
     @field_validator("running_titles")
     @classmethod

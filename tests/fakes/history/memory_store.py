@@ -205,17 +205,27 @@ class MemoryStore(MemoryMessages):
         self.sessions[session_id] = session.model_copy(update={"deleted_at": None})
         return self.sessions[session_id]
 
+    async def find(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        self._check()
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id:
+            return None
+        purging = session_id in self.purging or None
+        return session.model_copy(update={"purging": purging})
+
     async def form(self, session: SessionRecord) -> SessionRecord | None:
         self._check()
-        unseen = {"forming": True, "deleted_at": session.created_at}
+        unseen = {"forming": True, "deleted_at": session.updated_at}
         stored = self.sessions.setdefault(session.id, session.model_copy(update=unseen))
         gone = stored.deleted_at is not None and not stored.forming
+        gone = gone or session.id in self.purging
         return None if gone or stored.user_id != session.user_id else stored
 
     async def show(self, session: SessionRecord) -> SessionRecord | None:
         self._check()
         stored = self.sessions.get(session.id)
-        if stored is not None and stored.user_id == session.user_id and stored.forming:
+        owned = await self.owns(session.user_id, session.id)
+        if stored is not None and owned and stored.forming:
             changes = {
                 "turn": max(stored.turn, session.turn),
                 "message_count": max(stored.message_count, session.message_count),
@@ -229,13 +239,19 @@ class MemoryStore(MemoryMessages):
     async def ping(self) -> None:
         self._check()
 
-    async def purge(self, deleted_before: int, ended_before: int, limit: int) -> int:
+    async def purge(
+        self, deleted_before: int, ended_before: int, limit: int, *, formed_before: int = 0
+    ) -> int:
         self._check()
         self.ended = {key: at for key, at in self.ended.items() if at >= ended_before}
         gone = [
             session.id
             for session in self.sessions.values()
-            if session.deleted_at is not None and session.deleted_at < deleted_before
+            if session.id in self.purging
+            or (
+                session.deleted_at is not None
+                and session.deleted_at < (formed_before if session.forming else deleted_before)
+            )
         ][:limit]
         for session_id in gone:
             del self.sessions[session_id]

@@ -184,9 +184,7 @@ async def test_the_tree_names_a_running_question_as_the_end_as_a_page_does() -> 
     assert page.session.active_leaf == running.user_message
 
 
-async def test_only_a_tree_of_an_older_version_is_looked_through_to_place_it() -> (
-    None
-):
+async def test_only_a_tree_of_an_older_version_is_looked_through_to_place_it() -> None:
     scene, _ = await _long(3)
     await _tree(scene)
     assert scene.store.repaired == []
