@@ -160,6 +160,7 @@ async def _fill(database: Database, messages: int, sessions: int) -> None:
                 user_id=USER,
                 created_at=at,
                 updated_at=at,
+                placed=True,
                 turn=messages // 2,
                 leaf=f"{messages // 2:010d}|1|{_id(messages)}" if session_id == LONG else None,
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -22,10 +22,25 @@ from shared.contracts.history import (
     ImportSession,
     SessionReply,
 )
-from shared.contracts.ids import copied_message_id
+from shared.contracts.ids import (
+    SessionId,
+    UserId,
+    copied_message_id,
+    new_session_id,
+    next_session_id,
+)
 from shared.errors import MessageNotFound
 
 _FORKED: Final = " (fork)"
+_AT_ONCE: Final = 2
+"""Copies that are made at once: each keeps the database busy."""
+_MOST: Final = 10
+"""Copies that are made and wait together: an import is held in memory meanwhile."""
+_REPEATED: Final = timedelta(minutes=10)
+"""The same import within it is asked for again; after it, it is made once more."""
+_MOST_ALIKE: Final = 100
+_MOST_WORDS: Final = 10_000
+"""Different words that a copy is found by: its first ones."""
 _BATCH: Final = 100
 """Messages in one write: a larger one would hold up other users of the embedded server."""
 
@@ -54,7 +69,7 @@ class Copying:
         self._freshness = freshness
         self._walking = Walking(messages)
         self._now = now
-        self._ongoing: Ongoing[SessionReply] = Ongoing()
+        self._ongoing: Ongoing[SessionReply] = Ongoing(at_once=_AT_ONCE, most=_MOST)
 
     async def fork(self, command: ForkSession) -> SessionReply:
         """A session with copies of the branch that ends at a message, and the same settings.
@@ -76,6 +91,8 @@ class Copying:
             preset_id=session.preset_id,
             created_at=now,
             updated_at=now,
+            formed_at=now,
+            placed=True,
             turn=end.turn,
             message_count=end.depth,
             leaf=str(Leaf(end.turn, end.role == "assistant", copy)),
@@ -90,32 +107,46 @@ class Copying:
             SessionNotFound: the new id is another user's, or was deleted.
             HistoryUnavailable: the database is away, or has not done in time: ask again.
         """
+        return await self._ongoing.do(
+            (command.user_id, command.session_id), partial(self._import, command)
+        )
+
+    async def stop(self) -> None:
+        """Cut off copies that are still being made; asked for again, they go on."""
+        await self._ongoing.stop()
+
+    async def _import(self, command: ImportSession) -> SessionReply:
+        session_id = await self._own_id(command.user_id, command.session_id)
         # In a thread: many messages take as long as other users would wait.
         imported = await asyncio.to_thread(
-            import_messages,
-            command.messages,
-            command.active_leaf,
-            command.user_id,
-            command.session_id,
+            import_messages, command.messages, command.active_leaf, command.user_id, session_id
         )
         now = to_milliseconds(self._now())
         session = SessionRecord(
             **command.model_dump(include=set(SETTINGS)),
-            id=command.session_id,
+            id=session_id,
             user_id=command.user_id,
             title=command.title,
             preset_id=command.preset_id,
             created_at=now,
             updated_at=now,
+            formed_at=now,
+            placed=True,
             turn=imported.turn,
             message_count=imported.depth,
             leaf=str(imported.leaf) if imported.leaf is not None else None,
         )
-        return await self._made(session, _batches(imported.messages))
+        return await self._make(session, _batches(imported.messages))
 
-    async def stop(self) -> None:
-        """Cut off copies that are still being made; asked for again, they go on."""
-        await self._ongoing.stop()
+    async def _own_id(self, user_id: UserId, wanted: SessionId) -> SessionId:
+        """The id of the import that this one repeats, else one that is free."""
+        since = to_milliseconds(self._now() - _REPEATED)
+        for number in range(_MOST_ALIKE):
+            session_id = next_session_id(wanted, number) if number else wanted
+            there = await self._copies.find(user_id, session_id)
+            if there is None or _is_repeated(there, since):
+                return session_id
+        return new_session_id()
 
     async def _made(
         self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
@@ -136,10 +167,15 @@ class Copying:
             known: set[str] = set()
             async for batch in batches:
                 await self._turns.add_messages(batch)
-                words = await asyncio.to_thread(_words, batch) - known
-                await self._turns.add_terms(user_id, session_id, words, said=True)
-                known |= words
-            made = found(await self._copies.show(session))
+                words = await asyncio.to_thread(_words, batch)
+                new = [word for word in words if word not in known][: _MOST_WORDS - len(known)]
+                await self._turns.add_terms(user_id, session_id, new, said=True)
+                known.update(new)
+            shown = await self._copies.show(session)
+            if shown is None:
+                # Purged for being half made too long: nothing may stay of what was added since.
+                await self._turns.forget(user_id, session_id)
+            made = found(shown)
         return SessionReply(session=made.to_session())
 
     async def _branch(
@@ -182,8 +218,16 @@ def _copy(message: MessageRecord, session: SessionRecord) -> MessageRecord:
     )
 
 
-def _words(messages: Sequence[MessageRecord]) -> set[str]:
-    return {word for it in messages for word in said_words(it.role, it.content)}
+def _words(messages: Sequence[MessageRecord]) -> list[str]:
+    return list(dict.fromkeys(word for it in messages for word in said_words(it.role, it.content)))
+
+
+def _is_repeated(there: SessionRecord, since: int) -> bool:
+    if there.purging:
+        return False
+    if there.forming:
+        return True
+    return there.deleted_at is None and (there.formed_at or 0) >= since
 
 
 async def _batches(messages: Sequence[MessageRecord]) -> AsyncIterator[Sequence[MessageRecord]]:

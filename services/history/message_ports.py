@@ -33,7 +33,7 @@ class MessageStore(Protocol):
         session_id: SessionId,
         after: tuple[int, MessageId] | None,
         limit: int,
-    ) -> list[MessageRecord]:
+    ) -> list[Node]:
         """Messages of all branches by depth and id, those that come after ``after``."""
         ...
 
@@ -47,6 +47,10 @@ class MessageStore(Protocol):
 
 class CopyStore(Protocol):
     """Sessions that come into being with all their messages: nobody sees half of one."""
+
+    async def find(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        """The session as it is stored, also one that is unseen, deleted or being purged."""
+        ...
 
     async def form(self, session: SessionRecord) -> SessionRecord | None:
         """Begin to make this one, unseen, unless it exists; ``None`` as ``create`` has it.

@@ -31,7 +31,10 @@ class TurnStore(WordStore, Protocol):
     """Writes of the recorder: each can come twice and in any order, and changes nothing more."""
 
     async def owns(self, user_id: UserId, session_id: SessionId) -> bool:
-        """Whether the session exists, deleted or not, and is this user's."""
+        """Whether the session exists, deleted or not, and is this user's.
+
+        One that is being purged does not exist any more.
+        """
         ...
 
     async def add_messages(self, messages: Sequence[MessageRecord]) -> None:
@@ -56,14 +59,35 @@ class TurnStore(WordStore, Protocol):
         """Move the session forward; one that does not exist is not made."""
         ...
 
+    async def running_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> str | None:
+        """The title that this turn brought, while it is neither kept nor taken back."""
+        ...
+
+    async def settle_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, *, keep: bool
+    ) -> None:
+        """Keep the running title, the earliest turn's of all, or take it back."""
+        ...
+
+    async def forget(self, user_id: UserId, session_id: SessionId) -> None:
+        """Remove this user's messages and terms of a session that is gone."""
+        ...
+
     async def open_completion(self, completion: OpenCompletion) -> None:
         """Remember that somebody owes an end; one that has ended stays ended."""
         ...
 
     async def end_completion(
-        self, completion_id: CompletionId, user_id: UserId, ended_at: int
+        self,
+        completion_id: CompletionId,
+        user_id: UserId,
+        ended_at: int,
+        *,
+        rejected: bool = False,
     ) -> None:
-        """Remember that the end is stored: the last write of a completion."""
+        """Remember that the end is stored, and whether it was a rejection."""
         ...
 
     async def known(self, completion_id: CompletionId) -> Known:
@@ -126,10 +150,13 @@ class SessionStore(Protocol):
         """Ask the database for a sign of life."""
         ...
 
-    async def purge(self, deleted_before: int, ended_before: int, limit: int) -> int:
+    async def purge(
+        self, deleted_before: int, ended_before: int, limit: int, *, formed_before: int = 0
+    ) -> int:
         """Remove up to ``limit`` sessions deleted before, and marks of completions ended before.
 
-        Gives how many sessions went. Usage stays.
+        Also copies that were begun before and never finished, and what another purge has begun to
+        remove. Gives how many sessions went. Usage stays.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from services.history.branch import active_end, newest_of, oldest_of
+from services.history.branch import newest_of, oldest_of
+from services.history.ends import Ends, shown_with
 from services.history.freshness import Freshness
 from services.history.message_ports import MessageStore
 from services.history.places import Node
@@ -33,6 +34,7 @@ class Reading:
         self._messages = messages
         self._freshness = freshness
         self._walking = Walking(messages)
+        self._ends = Ends(messages)
 
     async def detail(self, query: GetSession) -> SessionDetail:
         """The session with a page of its active branch, or of the one that ends at ``leaf``.
@@ -46,10 +48,8 @@ class Reading:
         if query.after_completion is not None:
             await self._freshness.completion(query.after_completion)
         session = found(await self._store.get(query.user_id, query.session_id))
-        active = await self._active_end(session)
-        shown = session.to_session()
-        if active is not None:
-            shown = shown.model_copy(update={"active_leaf": active.id})
+        active = await self._ends.active(session)
+        shown = shown_with(session, active)
         end = active if query.leaf is None else await self._named(session, query.leaf)
         if end is None:
             return SessionDetail(session=shown)
@@ -75,8 +75,8 @@ class Reading:
         if query.after_completion is not None:
             await self._freshness.completion(query.after_completion)
         session = found(await self._store.get(query.user_id, query.session_id))
-        active = await self._active_end(session)
-        end = await self._message(session, active.id) if active is not None else None
+        active = await self._ends.active(session)
+        end = await self._ends.message(session, active.id) if active is not None else None
         return SessionHead(
             turn=session.turn,
             leaf=end.to_ref() if end is not None else None,
@@ -104,21 +104,8 @@ class Reading:
             for record in sorted(records, key=lambda it: it.depth)
         ]
 
-    async def _active_end(self, session: SessionRecord) -> Node | None:
-        leaf = session.end()
-        end = await self._message(session, leaf.message_id) if leaf is not None else None
-        if end is not None and leaf is not None and leaf.turn == session.turn:
-            # The common case: no turn is running.
-            return end.node()
-        newest = None
-        if session.turn > 0:
-            newest = await self._messages.newest(session.user_id, session.id)
-            if newest is None and await self._messages.repair(session.user_id, session.id):
-                newest = await self._messages.newest(session.user_id, session.id)
-        return active_end(leaf, end.node() if end is not None else None, newest)
-
     async def _named(self, session: SessionRecord, message_id: MessageId) -> Node:
-        message = await self._message(session, message_id)
+        message = await self._ends.message(session, message_id)
         if message is None:
             raise MessageNotFound("the session has no such message", param="leaf")
         return message.node()
@@ -127,18 +114,10 @@ class Reading:
         self, session: SessionRecord, message: MessageRecord | None
     ) -> MessageRef | None:
         while message is not None and message.role != "user":
-            parent = await self._message(session, message.parent_id)
+            parent = await self._ends.message(session, message.parent_id)
             # Every step goes up, or a ring of messages would be walked for ever.
             message = parent if parent is not None and parent.depth < message.depth else None
         return message.to_ref() if message is not None else None
-
-    async def _message(
-        self, session: SessionRecord, message_id: MessageId | None
-    ) -> MessageRecord | None:
-        if message_id is None:
-            return None
-        records = await self._messages.messages(session.user_id, session.id, [message_id])
-        return records[0] if records else None
 
 
 def _page(query: GetSession, stretch: Stretch) -> list[Node]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from services.history.places import Leaf, Node
 from shared.contracts.chat import (
@@ -65,7 +65,9 @@ class SessionRecord(Record):
     title: str | None = None
     """Given by a person."""
     auto_title: str | None = None
-    """``<turn>|<title>`` of the earliest turn that brought one."""
+    """``<turn>|<title>`` of the earliest turn that brought one and was not rejected."""
+    running_titles: dict[CompletionId, str] | None = None
+    """As ``auto_title``, of turns that have not ended: each is kept or taken back at its end."""
     created_at: int
     updated_at: int
     message_count: int = 0
@@ -83,8 +85,22 @@ class SessionRecord(Record):
     leaf: str | None = None
     """A ``Leaf`` as text: the end of the last turn that ended."""
     deleted_at: int | None = None
+    placed: bool | None = None
+    """Whether all its messages can be read by place: not those of an older version."""
     forming: bool | None = None
     """A copy that is being made: it does not exist for anybody but its maker."""
+    formed_at: int | None = None
+    """When the copy was begun."""
+    purging: bool | None = None
+    """It is being removed for good."""
+
+    @field_validator("running_titles")
+    @classmethod
+    def _none_is_none(
+        cls, titles: dict[CompletionId, str] | None
+    ) -> dict[CompletionId, str] | None:
+        # A database keeps the empty document when the last one has gone out of it.
+        return titles or None
 
     def settings(self) -> dict[str, Any]:
         """What it asks of completions, by name; ``None`` where it says nothing."""
@@ -98,10 +114,11 @@ class SessionRecord(Record):
         """A person's title, else the automatic one, else that of a new chat."""
         if self.title is not None:
             return self.title
-        return self.auto_title.partition("|")[2] if self.auto_title else DEFAULT_TITLE
+        automatic = self.auto_title or min((self.running_titles or {}).values(), default="")
+        return automatic.partition("|")[2] or DEFAULT_TITLE
 
     def titled(self) -> bool:
-        """Whether a person or a message has given a title."""
+        """Whether a person or a message has given a title that stays."""
         return self.title is not None or self.auto_title is not None
 
     def to_session(self) -> Session:
@@ -206,7 +223,8 @@ class Advance:
     """How an event moves its session forward; each field is raised, never lowered."""
 
     turn: int
-    title: str | None = None
+    running: tuple[CompletionId, str] | None = None
+    """The title that a turn brings, until it has ended."""
     message_count: int | None = None
     updated_at: int | None = None
     leaf: str | None = None
@@ -228,3 +246,5 @@ class Known:
 
     accepted: bool = False
     ended: bool = False
+    rejected: bool = False
+    """Whether its end was that; only where it has ended."""

@@ -11,13 +11,15 @@ from services.history.records import to_milliseconds
 
 KEEP_MARKS: Final = timedelta(days=30)
 """Longer than ``CHAT_EVENTS`` keeps an event: a late ``accepted`` must find its end."""
+KEEP_HALF_MADE: Final = timedelta(days=1)
+"""How long a copy that was begun can be finished; then it is removed, whatever the setting."""
 _BATCH: Final = 50
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Retention:
-    """``purge_after`` of zero keeps deleted sessions for ever."""
+    """``purge_after`` of zero keeps deleted sessions for ever, not copies half made."""
 
     def __init__(
         self, store: SessionStore, *, purge_after: timedelta, now: Callable[[], datetime]
@@ -33,10 +35,13 @@ class Retention:
             HistoryUnavailable: the database is away.
         """
         now = self._now()
+        formed_before = to_milliseconds(now - KEEP_HALF_MADE)
         ended_before = to_milliseconds(now - KEEP_MARKS)
         deleted_before = to_milliseconds(now - self._purge_after) if self._purge_after else 0
         while True:
-            purged = await self._store.purge(deleted_before, ended_before, _BATCH)
+            purged = await self._store.purge(
+                deleted_before, ended_before, _BATCH, formed_before=formed_before
+            )
             if purged:
                 log.info("sessions_purged", count=purged)
             if purged < _BATCH:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from services.history.cursor import parse_cursor, to_cursor
 from services.history.freshness import Freshness
@@ -14,11 +15,15 @@ from shared.contracts.history import (
     DeleteSession,
     ListSessions,
     RestoreSession,
+    Session,
     SessionPage,
     SessionReply,
 )
 from shared.contracts.ids import SessionId
 from shared.errors import SessionNotFound
+
+_PAGE_BYTES: Final = 850_000
+"""Sessions of one page: a reply has to fit into one message of the broker."""
 
 
 def found(session: SessionRecord | None) -> SessionRecord:
@@ -53,6 +58,7 @@ class Sessions:
     async def page(self, query: ListSessions) -> SessionPage:
         """A page of the user's sessions; turns whose end was published are in it.
 
+        Shorter than asked for where settings are large, but never empty while there are more.
         A search that holds no word finds nothing.
 
         Raises:
@@ -62,11 +68,11 @@ class Sessions:
         await self._freshness.everything()
         # One more than asked for tells whether there is a next page.
         records = await self._records(query, query.limit + 1, before)
-        page = records[: query.limit]
-        more = len(records) > query.limit
+        page = _fitting(records[: query.limit])
+        last = records[len(page) - 1] if len(page) < len(records) else None
         return SessionPage(
-            sessions=[record.to_session() for record in page],
-            next_cursor=to_cursor(page[-1].updated_at, page[-1].id) if more else None,
+            sessions=page,
+            next_cursor=to_cursor(last.updated_at, last.id) if last is not None else None,
         )
 
     async def create(self, command: CreateSession) -> SessionReply:
@@ -83,6 +89,7 @@ class Sessions:
             preset_id=command.preset_id,
             created_at=now,
             updated_at=now,
+            placed=True,
             **command.model_dump(include=set(SETTINGS)),
         )
         session = found(await self._store.create(record))
@@ -122,3 +129,15 @@ class Sessions:
         if not words:
             return []
         return await self._searching.page(user_id, words, limit, before, deleted=deleted)
+
+
+def _fitting(records: list[SessionRecord]) -> list[Session]:
+    page: list[Session] = []
+    size = 0
+    for record in records:
+        session = record.to_session()
+        size += len(session.to_bytes())
+        if page and size > _PAGE_BYTES:
+            break
+        page.append(session)
+    return page

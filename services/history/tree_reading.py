@@ -4,15 +4,16 @@ from typing import Final
 
 from services.history.branch import Window, oldest_of
 from services.history.cursor import parse_place, to_place
+from services.history.ends import Ends, shown_with
 from services.history.freshness import Freshness
 from services.history.message_ports import MessageStore
+from services.history.places import Node
 from services.history.ports import SessionStore
 from services.history.reading import PAGE_BYTES
-from services.history.records import MessageRecord
 from services.history.sessions import found
 from shared.contracts.history import MessageTree, ReadTree, StoredMessage
 
-_MOST: Final = 500
+_MOST: Final = 250
 """Messages of one page."""
 
 
@@ -23,9 +24,12 @@ class TreeReading:
         self._store = store
         self._messages = messages
         self._freshness = freshness
+        self._ends = Ends(messages)
 
     async def page(self, query: ReadTree) -> MessageTree:
         """The messages after the cursor, by depth and then id.
+
+        The session of the first page names the leaf that is shown; other pages name what is stored.
 
         Raises:
             SessionNotFound: see ``found``.
@@ -35,29 +39,32 @@ class TreeReading:
         if query.after_completion is not None:
             await self._freshness.completion(query.after_completion)
         session = found(await self._store.get(query.user_id, query.session_id))
+        shown = session.to_session()
         if after is None:
-            await self._messages.repair(query.user_id, query.session_id)
-        # One more than a page holds tells whether there is a next one.
-        records = await self._messages.tree(query.user_id, query.session_id, after, _MOST + 1)
-        nodes = oldest_of([it.node() for it in records], limit=_MOST, size=PAGE_BYTES)
-        page = records[: len(nodes)]
-        more = len(page) < len(records)
+            if not session.placed:
+                await self._messages.repair(query.user_id, query.session_id)
+            shown = shown_with(session, await self._ends.active(session))
+        # Places first: texts are read when it is known how many of them fit into a reply. One more
+        # than a page holds tells whether there is a next one.
+        nodes = await self._messages.tree(query.user_id, query.session_id, after, _MOST + 1)
+        page = oldest_of(nodes, limit=_MOST, size=PAGE_BYTES)
+        more = len(page) < len(nodes)
         return MessageTree(
-            session=session.to_session(),
-            messages=await self._with_siblings(query, page),
+            session=shown,
+            messages=await self._texts(query, page),
             next_cursor=to_place(page[-1].depth, page[-1].id) if more else None,
         )
 
-    async def _with_siblings(
-        self, query: ReadTree, page: list[MessageRecord]
-    ) -> list[StoredMessage]:
+    async def _texts(self, query: ReadTree, page: list[Node]) -> list[StoredMessage]:
         if not page:
             return []
         window = Window()
-        # Its first and its last level may go on in other pages.
-        window.add(
-            await self._messages.nodes(
-                query.user_id, query.session_id, page[0].depth, page[-1].depth
-            )
-        )
-        return [it.to_message(window.siblings(it.node())) for it in page]
+        first, last = page[0].depth, page[-1].depth
+        window.add(it for it in page if first < it.depth < last)
+        for depth in {first, last}:
+            # Its first and its last level may go on in other pages.
+            window.add(await self._messages.nodes(query.user_id, query.session_id, depth, depth))
+        ids = [node.id for node in page]
+        records = await self._messages.messages(query.user_id, query.session_id, ids)
+        records.sort(key=lambda it: (it.depth, it.id))
+        return [it.to_message(window.siblings(it.node())) for it in records]

@@ -210,7 +210,11 @@ class MessageTree(Reply):
 
 
 class ImportSession(CreateSession):
-    """A new session with the messages of an export; their ids become ids of their own."""
+    """A new session with the messages of an export; their ids become ids of their own.
+
+    The same ``session_id`` within ten minutes is the same import, asked for again. After that, and
+    where that session was deleted, it is one made once more, and gets an id of its own.
+    """
 
     messages: list[StoredMessage] = Field(default_factory=list)
     """Each after its parent."""

@@ -1,5 +1,6 @@
 """Identifiers: who makes them, and what they look like."""
 
+import hashlib
 import re
 import uuid
 from typing import Final, NewType
@@ -15,6 +16,7 @@ MessageId = NewType("MessageId", str)
 UserId = NewType("UserId", str)
 
 _COMPLETION_ID: Final = re.compile(r"chatcmpl-[0-9a-f]{32}")
+_SESSIONS: Final = uuid.UUID("0b1f1f0e-54a5-5a3e-8d0c-6f6f6f2f7b52")
 _MESSAGES: Final = uuid.UUID("6f1c3f3e-52c7-5d0b-9b0e-0d2a7d6a9c11")
 
 
@@ -55,6 +57,20 @@ def message_id(completion_id: CompletionId, role: str, number: int = 0) -> Messa
     """The id of the ``number``-th message of this role that a completion stores."""
     name = f"{completion_id}:{role}" if number == 0 else f"{completion_id}:{role}:{number}"
     return MessageId(str(uuid.uuid5(_MESSAGES, name)))
+
+
+def imported_session_id(user_id: UserId, document: bytes, key: str) -> SessionId:
+    """The session that an import makes: the same for the same file, user and key.
+
+    Who repeats an import that took too long asks for the same session.
+    """
+    digest = hashlib.sha256(document).hexdigest()
+    return SessionId(str(uuid.uuid5(_SESSIONS, f"{user_id}\n{digest}\n{key}")))
+
+
+def next_session_id(session_id: SessionId, number: int) -> SessionId:
+    """The ``number``-th session of an import that is made once more on purpose."""
+    return SessionId(str(uuid.uuid5(_SESSIONS, f"{session_id}\n{number}")))
 
 
 def copied_message_id(session_id: SessionId, copied: MessageId) -> MessageId:

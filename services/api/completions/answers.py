@@ -1,7 +1,8 @@
 """Sessions and messages as the HTTP contract shows them: pure."""
 
-from typing import Any, Final
+from typing import Any
 
+from services.api.completions.message_cursor import newer, older
 from services.api.schemas.sessions import (
     MessageBody,
     MessageListBody,
@@ -12,10 +13,7 @@ from services.api.schemas.sessions import (
 from services.api.streams.sse import tool_call_bodies
 from shared.contracts.chat import ContentPart
 from shared.contracts.history import Session, SessionDetail, StoredMessage
-
-OLDER: Final = "before-"
-NEWER: Final = "after-"
-"""How cursors of messages begin; a depth follows."""
+from shared.contracts.ids import MessageId
 
 
 def to_session_body(session: Session) -> SessionBody:
@@ -29,24 +27,20 @@ def to_session_detail(session: Session, detail: SessionDetail) -> SessionDetailB
         **session.model_dump(),
         messages=[to_message_body(message) for message in detail.messages],
         messages_truncated=True if detail.next_before_depth is not None else None,
-        next_cursor=_older(detail),
+        next_cursor=older(detail, session.active_leaf),
         next_before_depth=detail.next_before_depth,
     )
 
 
-def to_message_list(detail: SessionDetail) -> MessageListBody:
-    """A page of messages."""
-    newer = detail.next_after_depth
+def to_message_list(detail: SessionDetail, leaf: MessageId | None) -> MessageListBody:
+    """A page of messages of the branch to ``leaf``, or to the active one."""
+    if leaf is None and detail.session is not None:
+        leaf = detail.session.active_leaf
     return MessageListBody(
         messages=[to_message_body(message) for message in detail.messages],
-        next_cursor=_older(detail),
-        previous_cursor=f"{NEWER}{newer}" if newer is not None else None,
+        next_cursor=older(detail, leaf),
+        previous_cursor=newer(detail, leaf),
     )
-
-
-def _older(detail: SessionDetail) -> str | None:
-    older = detail.next_before_depth
-    return f"{OLDER}{older}" if older is not None else None
 
 
 def to_message_body(message: StoredMessage) -> MessageBody:

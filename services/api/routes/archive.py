@@ -6,6 +6,8 @@ from typing import Annotated, Final, Literal
 from fastapi import Query, Request, Response
 
 from services.api.completions.answers import to_session_body
+from services.api.completions.idempotency import HEADER as KEY_HEADER
+from services.api.completions.idempotency import check_key
 from services.api.deps import StateDep, UserDep, read_body
 from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
@@ -15,7 +17,7 @@ from services.api.schemas.archive import ImportRequest
 from services.api.schemas.sessions import SessionBody
 from services.api.schemas.turns import ForkRequest
 from services.api.sessions.archive import from_import, to_export, to_markdown
-from shared.contracts.ids import new_session_id
+from shared.contracts.ids import imported_session_id
 
 router = FacedRouter("/sessions", errors=(400, 404, 413, 503))
 
@@ -29,9 +31,15 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
     openapi_extra=json_body("ImportRequest"),
 )
 async def import_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
-    """What ``export`` gave as JSON becomes a new session with messages of its own."""
-    wanted = parse_body(await read_body(request, state), ImportRequest)
-    command = from_import(wanted, user, new_session_id())
+    """What ``export`` gave as JSON becomes a new session with messages of its own.
+
+    The same file within ten minutes is the same import: who gets a 503 because it takes long asks
+    again and waits for it. With another ``Idempotency-Key`` it is another session at once.
+    """
+    body = await read_body(request, state)
+    key = check_key(request.headers.getlist(KEY_HEADER)) or ""
+    wanted = parse_body(body, ImportRequest)
+    command = from_import(wanted, user, imported_session_id(user, body, key))
     return to_session_body(await state["sessions"].bring_in(command))
 
 

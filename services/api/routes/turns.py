@@ -6,10 +6,11 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 
 from services.api.access.caller import Caller
-from services.api.completions.answers import NEWER, OLDER, to_message_list
+from services.api.completions.answers import to_message_list
 from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import Claim, check_key, digest_of
+from services.api.completions.message_cursor import LENGTH, parse_message_cursor
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
 from services.api.deps import (
@@ -44,7 +45,7 @@ from shared.contracts.ids import (
     new_completion_id,
     parse_session_id,
 )
-from shared.errors import InvalidRequest, MessageNotFound
+from shared.errors import MessageNotFound
 
 router = FacedRouter("/sessions/{session_id}", errors=(400, 404, 409, 413, 429, 503))
 
@@ -83,20 +84,23 @@ async def list_messages(
     state: StateDep,
     user: UserDep,
     limit: Annotated[int, Query(ge=1, le=_MOST)] = 50,
-    cursor: Annotated[str | None, Query(max_length=40)] = None,
+    cursor: Annotated[str | None, Query(max_length=LENGTH)] = None,
     leaf: Annotated[str | None, Query(max_length=64)] = None,
 ) -> MessageListBody:
-    """The newest of the active branch, or of that to ``leaf``; cursors go both ways."""
-    before, after = _depths(cursor)
+    """The newest of the active branch, or of that to ``leaf``; cursors go both ways.
+
+    They stay on the branch of the page that gave them.
+    """
+    place = parse_message_cursor(cursor, message_id_of(leaf) if leaf is not None else None)
     query = GetSession(
         user_id=user,
         session_id=session_id_of(session_id),
-        leaf=message_id_of(leaf) if leaf is not None else None,
-        before_depth=before,
-        after_depth=after,
+        leaf=place.leaf,
+        before_depth=place.before_depth,
+        after_depth=place.after_depth,
         limit=limit,
     )
-    return to_message_list(await state["sessions"].page_of(query))
+    return to_message_list(await state["sessions"].page_of(query), place.leaf)
 
 
 @router.post(
@@ -214,14 +218,3 @@ def message_id_of(text: str) -> MessageId:
     if parsed is None:
         raise MessageNotFound("This message does not exist.", param="messageId")
     return MessageId(parsed)
-
-
-def _depths(cursor: str | None) -> tuple[int | None, int | None]:
-    if cursor is None:
-        return None, None
-    for prefix in (OLDER, NEWER):
-        number = cursor.removeprefix(prefix)
-        if number != cursor and number.isascii() and number.isdigit() and len(number) < 10:
-            depth = int(number)
-            return (depth, None) if prefix == OLDER else (None, depth)
-    raise InvalidRequest("The cursor is none that a page has given.", param="cursor")

@@ -14,9 +14,12 @@ _WHO = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "To
 
 def to_export(session: Session, messages: Sequence[StoredMessage]) -> ExportBody:
     """Everything that can be imported."""
-    names = {"title", "created_at", "active_leaf", *SessionSettings.model_fields}
+    names = {"title", "created_at", *SessionSettings.model_fields}
+    leaf = session.active_leaf
     return ExportBody(
         **session.model_dump(include=names),
+        # One that is not in the file would be refused: a turn may be rejected while it is read.
+        active_leaf=leaf if any(message.id == leaf for message in messages) else None,
         messages=[to_message_body(message) for message in messages],
     )
 

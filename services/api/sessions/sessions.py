@@ -76,25 +76,24 @@ class Sessions:
         after = await self._last_completion(user_id, session_id)
         gathered: list[StoredMessage] = []
         size = 0
+        leaf: MessageId | None = None
+        query = GetSession(user_id=user_id, session_id=session_id, after_completion=after)
+        if limit is not None:
+            query = query.model_copy(update={"limit": limit})
         while True:
-            detail = await self._history.get_session(
-                GetSession(
-                    user_id=user_id,
-                    session_id=session_id,
-                    after_completion=after,
-                    before_depth=before_depth,
-                    **({"limit": limit} if limit is not None else {}),
-                )
-            )
+            place = {"leaf": leaf, "before_depth": before_depth}
+            detail = await self._history.get_session(query.model_copy(update=place))
             if detail.session is None:
                 raise SessionNotFound("This session does not exist.", param="id")
             gathered = [*detail.messages, *gathered]
+            # Another turn may make another branch the active one before the next page.
+            leaf = leaf or detail.session.active_leaf
             before_depth = detail.next_before_depth
             size += sum(map(_size, detail.messages))
             full = len(gathered) >= _MOST_MESSAGES or size >= _MOST_CHARACTERS
             if limit is not None or before_depth is None or full:
                 page = SessionDetail(messages=gathered, next_before_depth=before_depth)
-                return detail.session, page
+                return detail.session.model_copy(update={"active_leaf": leaf}), page
 
     async def page_of(self, query: GetSession) -> SessionDetail:
         """A page of one branch; what has been answered is in it."""
@@ -129,15 +128,18 @@ class Sessions:
         after = await self._last_completion(user_id, session_id)
         query = ReadTree(user_id=user_id, session_id=session_id, after_completion=after)
         messages: list[StoredMessage] = []
+        session: Session | None = None
         size = 0
         while True:
             page = await self._history.ask(asked.READ_TREE, query)
             if page.session is None:
                 raise SessionNotFound("This session does not exist.", param="id")
+            # Of the first page: a turn that comes later may not be among the messages.
+            session = session or page.session
             messages += page.messages
             size += sum(map(_size, page.messages))
             if page.next_cursor is None:
-                return page.session, messages
+                return session, messages
             if size > _MOST_EXPORTED:
                 message = f"The session holds more than {_MOST_EXPORTED} characters."
                 raise PayloadTooLarge(message)

@@ -37,6 +37,9 @@ _INDEXES: Final[Mapping[str, tuple[tuple[tuple[str, int], ...], ...]]] = {
         (("user_id", 1), ("recency", -1)),
         # Retention: what was deleted long ago.
         (("deleted_at", 1),),
+        # And copies that were never finished, and what a purge left half removed.
+        (("forming", 1),),
+        (("purging", 1),),
     ),
     MESSAGES: (
         # All messages of one session: purging it, and placing those of an older version.

@@ -104,7 +104,7 @@ class MongoMessageStore:
         session_id: SessionId,
         after: tuple[int, MessageId] | None,
         limit: int,
-    ) -> list[MessageRecord]:
+    ) -> list[Node]:
         """See the port."""
         begin = {"$gt": place(session_id, *after)} if after else {"$gte": f"{session_id}|"}
         query = {
@@ -112,9 +112,9 @@ class MongoMessageStore:
             "user_id": {"$eq": user_id},
         }
         with border():
-            cursor = self._messages.find(query).sort("place", 1).limit(limit)
+            cursor = self._messages.find(query, _NODE).sort("place", 1).limit(limit)
             documents = await cursor.to_list(limit)
-        return [MessageRecord.model_validate(fields_of(document)) for document in documents]
+        return [_node(document) for document in documents]
 
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
         """See the port: messages that were stored before there were ``place`` and ``order``."""

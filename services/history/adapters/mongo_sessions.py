@@ -22,6 +22,8 @@ from shared.contracts.ids import SessionId, UserId
 
 _ABSENT: Final = {"$exists": False}
 _PRESENT: Final = {"$exists": True}
+_WHOLE: Final = {"forming": _ABSENT, "purging": _ABSENT}
+"""Neither still being made nor being removed already."""
 
 
 class MongoSessionStore:
@@ -59,7 +61,7 @@ class MongoSessionStore:
         """See the port."""
         query: Document = {"user_id": user_id, "deleted_at": _PRESENT if deleted else _ABSENT}
         if deleted:
-            query["forming"] = _ABSENT
+            query.update(_WHOLE)
         if before is not None:
             query["recency"] = {"$lt": recency(*before)}
         with border():
@@ -77,7 +79,7 @@ class MongoSessionStore:
             "_id": {"$in": list(ids)},
             "user_id": {"$eq": user_id},
             "deleted_at": _PRESENT if deleted else _ABSENT,
-            "forming": _ABSENT,
+            **_WHOLE,
         }
         with border():
             documents = await self._sessions.find(query).to_list(None)
@@ -122,18 +124,23 @@ class MongoSessionStore:
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         """See the port. What a purge has begun to remove does not come back."""
-        query = {"_id": session_id, "user_id": user_id, "purging": _ABSENT, "forming": _ABSENT}
+        query = {"_id": session_id, "user_id": user_id, **_WHOLE}
         with border():
             document = await self._sessions.find_one_and_update(
                 query, {"$unset": {"deleted_at": ""}}, return_document=ReturnDocument.AFTER
             )
         return _session(document)
 
+    async def find(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        """See the port."""
+        with border():
+            return _session(await self._sessions.find_one({"_id": session_id, "user_id": user_id}))
+
     async def form(self, session: SessionRecord) -> SessionRecord | None:
         """See the port. Unseen is deleted: one that is never finished is purged like those."""
         document = _document(session)
         key = {"_id": document.pop("_id")}
-        unseen = {"forming": True, "deleted_at": session.created_at}
+        unseen = {"forming": True, "deleted_at": session.updated_at}
         with border():
             await self._sessions.update_one(
                 key, {"$setOnInsert": {**document, **unseen}}, upsert=True
@@ -163,21 +170,34 @@ class MongoSessionStore:
         with border():
             await self._database.command("ping")
 
-    async def purge(self, deleted_before: int, ended_before: int, limit: int) -> int:
+    async def purge(
+        self, deleted_before: int, ended_before: int, limit: int, *, formed_before: int = 0
+    ) -> int:
         """See the port. Messages first: a purge that is cut off is finished by the next one."""
+        gone = 0
         with border():
             await self._completions.delete_many({"ended_at": {"$lt": ended_before}})
-            cursor = self._sessions.find({"deleted_at": {"$lt": deleted_before}}, {"_id": 1})
-            sessions = [document["_id"] for document in await cursor.limit(limit).to_list(limit)]
-            for session_id in sessions:
-                # Claimed first: somebody may be restoring it.
-                due = {"_id": session_id, "deleted_at": {"$lt": deleted_before}}
-                claimed = await self._sessions.update_one(due, {"$set": {"purging": True}})
-                if claimed.matched_count:
-                    await self._messages.delete_many({"session_id": session_id})
-                    await self._terms.delete_many({"session_id": session_id})
-                    await self._sessions.delete_one({"_id": session_id})
-        return len(sessions)
+            for due in (
+                {"purging": True},
+                {"deleted_at": {"$lt": deleted_before}, "forming": _ABSENT},
+                {"forming": True, "deleted_at": {"$lt": formed_before}},
+            ):
+                cursor = self._sessions.find(due, {"_id": 1}).limit(limit - gone)
+                sessions = await cursor.to_list(limit) if gone < limit else []
+                for document in sessions:
+                    await self._remove(document["_id"], due)
+                gone += len(sessions)
+        return gone
+
+    async def _remove(self, session_id: SessionId, due: Document) -> None:
+        # Claimed first: somebody may be restoring it, or finishing it.
+        claimed = await self._sessions.update_one(
+            {"_id": session_id, **due}, {"$set": {"purging": True}}
+        )
+        if claimed.matched_count:
+            await self._messages.delete_many({"session_id": session_id})
+            await self._terms.delete_many({"session_id": session_id})
+            await self._sessions.delete_one({"_id": session_id})
 
 
 def _document(session: SessionRecord) -> Document:

@@ -47,6 +47,15 @@ class MongoTerms:
                 if writes:
                     await self._written.bulk_write(writes, ordered=False)
 
+    async def forget(self, user_id: UserId, session_id: SessionId) -> None:
+        """See ``TurnStore``."""
+        with border():
+            documents = await self._terms.find({"session_id": session_id}, {"k": 1}).to_list(None)
+            # The same session id may be another user's.
+            own = [it["_id"] for it in documents if it["k"].startswith(f"{user_id}|")]
+            for at in range(0, len(own), _BATCH):
+                await self._terms.delete_many({"_id": {"$in": own[at : at + _BATCH]}})
+
     async def sessions_with(self, user_id: UserId, term: str, limit: int) -> dict[SessionId, bool]:
         """See ``TermStore``."""
         query = {"k": f"{user_id}|{term}"}

@@ -35,6 +35,7 @@ from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 # ``$max`` moves a completion forward only: the texts sort.
 _OPEN: Final = "1_open"
 _ENDED: Final = "2_ended"
+_RUNNING: Final = "running_titles"
 _STUB: Final = frozenset({"id", "session_id", "user_id", "completion_id"})
 _GONE: Final = dict.fromkeys({*MessageRecord.model_fields, "place", "order"} - _STUB, "")
 
@@ -54,7 +55,7 @@ class MongoTurnStore:
         """See the port."""
         with border():
             session = await self._sessions.find_one(
-                {"_id": session_id, "user_id": user_id}, {"_id": 1}
+                {"_id": session_id, "user_id": user_id, "purging": {"$exists": False}}, {"_id": 1}
             )
         return session is not None
 
@@ -123,10 +124,49 @@ class MongoTurnStore:
             raised["updated_at"] = advance.updated_at
             raised["recency"] = recency(advance.updated_at, session_id)
         update: Document = {"$max": raised}
-        if advance.title is not None:
-            update["$min"] = {"auto_title": f"{advance.turn:010d}|{advance.title}"}
+        if advance.running is not None:
+            completion_id, title = advance.running
+            update["$set"] = {f"{_RUNNING}.{completion_id}": f"{advance.turn:010d}|{title}"}
         with border():
             await self._sessions.update_one({"_id": session_id, "user_id": user_id}, update)
+
+    async def running_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> str | None:
+        """See the port."""
+        kept = await self._running(user_id, session_id, completion_id)
+        return kept.partition("|")[2] if kept is not None else None
+
+    async def settle_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, *, keep: bool
+    ) -> None:
+        """See the port. Who settles it at the same time has read the same."""
+        running = await self._running(user_id, session_id, completion_id)
+        if running is None:
+            return
+        update: Document = {"$unset": {f"{_RUNNING}.{completion_id}": ""}}
+        if keep:
+            update["$min"] = {"auto_title": running}
+        with border():
+            await self._sessions.update_one({"_id": session_id, "user_id": user_id}, update)
+
+    async def _running(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> str | None:
+        with border():
+            session = await self._sessions.find_one(
+                {"_id": session_id, "user_id": user_id}, {_RUNNING: 1}
+            )
+        running: str | None = ((session or {}).get(_RUNNING) or {}).get(completion_id)
+        return running
+
+    async def forget(self, user_id: UserId, session_id: SessionId) -> None:
+        """See the port."""
+        with border():
+            await self._messages.delete_many(
+                {"session_id": session_id, "user_id": {"$eq": user_id}}
+            )
+        await self._terms.forget(user_id, session_id)
 
     async def open_completion(self, completion: OpenCompletion) -> None:
         """See the port."""
@@ -138,11 +178,16 @@ class MongoTurnStore:
             )
 
     async def end_completion(
-        self, completion_id: CompletionId, user_id: UserId, ended_at: int
+        self,
+        completion_id: CompletionId,
+        user_id: UserId,
+        ended_at: int,
+        *,
+        rejected: bool = False,
     ) -> None:
         """See the port."""
         update = {
-            "$set": {"user_id": user_id},
+            "$set": {"user_id": user_id, **({"rejected": True} if rejected else {})},
             "$max": {"state": _ENDED},
             "$min": {"ended_at": ended_at},
         }
@@ -153,11 +198,15 @@ class MongoTurnStore:
         """See the port."""
         with border():
             document = await self._completions.find_one(
-                {"_id": completion_id}, {"state": 1, "accepted_at": 1}
+                {"_id": completion_id}, {"state": 1, "accepted_at": 1, "rejected": 1}
             )
         if document is None:
             return Known()
-        return Known(accepted="accepted_at" in document, ended=document["state"] == _ENDED)
+        return Known(
+            accepted="accepted_at" in document,
+            ended=document["state"] == _ENDED,
+            rejected="rejected" in document,
+        )
 
     async def overdue(self, before: int, limit: int) -> list[OpenCompletion]:
         """See the port."""

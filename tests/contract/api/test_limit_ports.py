@@ -5,16 +5,16 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import NamedTuple
 
-import nats
 import pytest
 
-from deploy.provisioning.provisioner import Provisioner
 from services.api.adapters.nats_limits import NatsMeters, NatsSlots
 from services.api.ports.limits import MeterStore, Slots
+from shared.contracts.identities import Identity
 from shared.contracts.streams import Capacity
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.limits import FakeMeters, FakeSlots
 from tests.fakes.api.ports import FakeClock
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
 
 pytestmark = pytest.mark.integration
@@ -34,9 +34,9 @@ async def ports(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
         yield Ports(FakeMeters(), FakeSlots(FakeClock()))
         return
     async with NatsServer(tmp_path / "nats") as server:
-        client = await nats.connect(server.url)
+        client = await connect(server.url, Identity.GATEWAY)
         jetstream = JetStream(client)
-        await Provisioner(jetstream, Capacity()).provision()
+        await server.provision(Capacity())
         yield Ports(NatsMeters(jetstream), NatsSlots(jetstream))
         await client.close()
 

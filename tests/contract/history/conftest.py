@@ -17,6 +17,7 @@ from services.history.adapters.mongo_messages import MongoMessageStore
 from services.history.adapters.mongo_sessions import MongoSessionStore
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
+from shared.contracts.ids import SessionId
 from tests.fakes.history.memory_store import MemoryStore
 from tests.fakes.history.records import Stores
 from tests.support.mongo_server import MongoServer, docker_answers
@@ -38,18 +39,25 @@ def mongodb_url() -> Generator[str]:
         yield container.get_connection_url()
 
 
+def _in_memory() -> Stores:
+    store = MemoryStore()
+
+    async def totals() -> list[int]:
+        return [record.total_tokens for record in store.usage.values()]
+
+    async def age() -> None:
+        return
+
+    async def begin_purge(session_id: SessionId) -> None:
+        store.purging.add(session_id)
+
+    return Stores(store, store, store, store, store, totals, age, begin_purge)
+
+
 @pytest.fixture(params=["memory", "nx", "mongodb"])
 async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
     if request.param == "memory":
-        store = MemoryStore()
-
-        async def totals_in_memory() -> list[int]:
-            return [record.total_tokens for record in store.usage.values()]
-
-        async def age_nothing() -> None:
-            return
-
-        yield Stores(store, store, store, store, store, totals_in_memory, age_nothing)
+        yield _in_memory()
         return
     client = open_client(request.getfixturevalue(f"{request.param}_url"))
     database = client["parley_test"]
@@ -65,6 +73,9 @@ async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
         await database[MESSAGES].update_many({}, {"$unset": {"place": "", "order": ""}})
         await database[SESSIONS].update_many({}, {"$unset": {"version": ""}})
 
+    async def begin_purge(session_id: SessionId) -> None:
+        await database[SESSIONS].update_one({"_id": session_id}, {"$set": {"purging": True}})
+
     sessions = MongoSessionStore(database)
     yield Stores(
         MongoTurnStore(database),
@@ -74,5 +85,6 @@ async def stores(request: pytest.FixtureRequest) -> AsyncGenerator[Stores]:
         MongoTerms(database),
         totals,
         age,
+        begin_purge,
     )
     client.close()

@@ -53,13 +53,14 @@ async def test_a_tree_is_read_in_order_of_depth_and_id(stores: Stores) -> None:
     await stores.turns.add_messages(_tree())
     await stores.turns.add_messages([message("foreign", session_id=session(2).id)])
 
-    seen: list[MessageRecord] = []
+    seen: list[Node] = []
     while page := await stores.messages.tree(
         USER, SESSION, (seen[-1].depth, seen[-1].id) if seen else None, 5
     ):
         seen += page
 
-    assert seen == sorted(_tree(), key=lambda it: (it.depth, it.id))
+    expected = sorted(_tree(), key=lambda it: (it.depth, it.id))
+    assert seen == [it.node() for it in expected]
     assert await stores.messages.tree(OTHER, SESSION, None, 5) == []
 
 

@@ -166,5 +166,45 @@ async def test_a_session_that_was_never_finished_is_purged(stores: Stores) -> No
     await stores.copies.form(session())
     await stores.turns.add_messages([message()])
 
-    assert await stores.sessions.purge(T0 + 1, 0, 10) == 1
+    assert await stores.sessions.purge(T0 + 1, 0, 10) == 0
+    assert await stores.sessions.purge(0, 0, 10, formed_before=T0) == 0
+    assert await stores.sessions.purge(0, 0, 10, formed_before=T0 + 1) == 1
     assert await stores.messages.nodes(USER, SESSION, 1, 9) == []
+
+
+async def test_what_a_purge_left_half_removed_is_removed_by_the_next(stores: Stores) -> None:
+    await stores.sessions.create(session())
+    await stores.turns.add_messages([message()])
+    await stores.sessions.delete(USER, SESSION, T0)
+    await stores.begin_purge(SESSION)
+
+    assert await stores.sessions.purge(0, 0, 10) == 1
+
+    assert await stores.messages.nodes(USER, SESSION, 1, 9) == []
+    assert await stores.copies.find(USER, SESSION) is None
+
+
+async def test_a_copy_that_is_being_purged_is_not_gone_on_with(stores: Stores) -> None:
+    await stores.copies.form(session())
+    await stores.begin_purge(SESSION)
+
+    assert await stores.copies.form(session()) is None
+    assert await stores.copies.show(session()) is None
+
+
+async def test_a_session_is_found_in_whatever_state_it_is(stores: Stores) -> None:
+    async def state() -> tuple[bool, bool, bool]:
+        found = await stores.copies.find(USER, SESSION)
+        assert found is not None
+        return bool(found.forming), found.deleted_at is not None, bool(found.purging)
+
+    assert await stores.copies.find(USER, SESSION) is None
+    await stores.copies.form(session())
+    assert await state() == (True, True, False)
+    await stores.copies.show(session())
+    assert await state() == (False, False, False)
+    await stores.sessions.delete(USER, SESSION, T0)
+    assert await state() == (False, True, False)
+    await stores.begin_purge(SESSION)
+    assert await state() == (False, True, True)
+    assert await stores.copies.find(OTHER, SESSION) is None

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from services.history.records import Advance, Change, SessionRecord
+from shared.contracts.ids import CompletionId
 from tests.fakes.history.conversation import OTHER, SESSION, USER
 from tests.fakes.history.records import T0, Stores, message, session
 
@@ -122,17 +123,75 @@ async def test_every_field_is_raised_and_never_lowered(stores: Stores) -> None:
 async def test_the_earliest_turn_gives_the_automatic_title(stores: Stores) -> None:
     await stores.sessions.create(session())
     for turn, title in ((10, "Late"), (2, "Early"), (3, "Middle")):
-        await stores.turns.advance(USER, SESSION, Advance(turn=turn, title=title))
+        completion = CompletionId(f"chatcmpl-{turn}")
+        await stores.turns.advance(USER, SESSION, Advance(turn, running=(completion, title)))
+        await stores.turns.settle_title(USER, SESSION, completion, keep=True)
 
     moved = await stores.sessions.get(USER, SESSION)
     assert moved is not None
     assert moved.to_session().title == "Early"
+    assert moved.titled()
+
+
+async def test_a_running_title_is_shown_until_it_is_taken_back(stores: Stores) -> None:
+    made = await stores.sessions.create(session())
+    first, second = CompletionId("chatcmpl-1"), CompletionId("chatcmpl-2")
+    for turn, completion, title in ((1, first, "First | one"), (2, second, "Second")):
+        await stores.turns.advance(USER, SESSION, Advance(turn, running=(completion, title)))
+    shown = []
+    for completion in (first, second, second):
+        assert await stores.turns.running_title(OTHER, SESSION, completion) is None
+        running = await stores.sessions.get(USER, SESSION)
+        assert running is not None
+        assert not running.titled()
+        shown.append(running.shown_title())
+        await stores.turns.settle_title(USER, SESSION, completion, keep=False)
+        assert await stores.turns.running_title(USER, SESSION, completion) is None
+
+    assert shown == ["First | one", "Second", "New chat"]
+    left = await stores.sessions.get(USER, SESSION)
+    assert made is not None
+    assert left == made.model_copy(update={"turn": 2})
+
+
+async def test_what_is_forgotten_is_one_users_of_one_session(stores: Stores) -> None:
+    for user in (USER, OTHER):
+        await stores.turns.add_messages([message(f"m-{user}", user_id=user)])
+        await stores.turns.add_terms(user, SESSION, ["hello"], said=True)
+    elsewhere = session(2).id
+    await stores.turns.add_messages([message("n", session_id=elsewhere)])
+    await stores.turns.add_terms(USER, elsewhere, ["hello"], said=True)
+
+    await stores.turns.forget(USER, SESSION)
+
+    assert await stores.messages.nodes(USER, SESSION, 1, 9) == []
+    assert len(await stores.messages.nodes(OTHER, SESSION, 1, 9)) == 1
+    assert len(await stores.messages.nodes(USER, elsewhere, 1, 9)) == 1
+    assert await stores.terms.sessions_with(USER, "hello", 9) == {elsewhere: True}
+    assert await stores.terms.sessions_with(OTHER, "hello", 9) == {SESSION: True}
+
+
+async def test_a_session_that_is_being_purged_is_nobodys_and_does_not_come_back(
+    stores: Stores,
+) -> None:
+    await stores.sessions.create(session())
+    await stores.sessions.delete(USER, SESSION, T0)
+    assert len(await stores.sessions.page(USER, 9, None, deleted=True)) == 1
+
+    await stores.begin_purge(SESSION)
+
+    assert not await stores.turns.owns(USER, SESSION)
+    assert await stores.sessions.page(USER, 9, None, deleted=True) == []
+    assert await stores.sessions.some(USER, [SESSION], deleted=True) == []
+    assert await stores.sessions.restore(USER, SESSION) is None
 
 
 async def test_a_persons_title_stays(stores: Stores) -> None:
     await stores.sessions.create(session())
     await stores.sessions.change(USER, SESSION, 1, Change(T0, "Mine"))
-    await stores.turns.advance(USER, SESSION, Advance(turn=1, title="Automatic"))
+    await stores.turns.advance(
+        USER, SESSION, Advance(1, running=(CompletionId("chatcmpl-1"), "Automatic"))
+    )
 
     moved = await stores.sessions.get(USER, SESSION)
     assert moved is not None

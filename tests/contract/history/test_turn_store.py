@@ -144,6 +144,14 @@ async def test_a_completion_stays_ended_whichever_event_came_first(
     assert await stores.turns.overdue(T0 + 1_000_000, 10) == []
 
 
+async def test_an_end_says_whether_it_was_a_rejection(stores: Stores) -> None:
+    for name, rejected in (("refused", True), ("ended", False)):
+        await stores.turns.end_completion(CompletionId(name), USER, T0, rejected=rejected)
+
+    assert await stores.turns.known(CompletionId("refused")) == Known(ended=True, rejected=True)
+    assert await stores.turns.known(CompletionId("ended")) == Known(ended=True)
+
+
 async def test_overdue_are_those_without_an_end_to_the_millisecond(stores: Stores) -> None:
     for name, at in (("a", T0 + 1), ("b", T0 + 2), ("c", T0 + 3)):
         await stores.turns.open_completion(opened(name, overdue_at=at))

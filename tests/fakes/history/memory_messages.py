@@ -14,6 +14,7 @@ class Stub:
     """What is left of a hidden message."""
 
     session_id: SessionId
+    user_id: UserId
 
 
 class MemoryMessages:
@@ -24,6 +25,9 @@ class MemoryMessages:
         self.terms: dict[tuple[UserId, str, SessionId], bool] = {}
         self.available = True
         self.read: list[int] = []
+        self.repaired: list[SessionId] = []
+        self.read_bytes = 0
+        """Of the texts that were given."""
 
     def message(self, message_id: MessageId) -> MessageRecord:
         """A message that is stored whole."""
@@ -49,7 +53,7 @@ class MemoryMessages:
     ) -> None:
         self._check()
         for message_id in ids:
-            self.stored_messages[message_id] = Stub(session_id)
+            self.stored_messages[message_id] = Stub(session_id, user_id)
 
     async def add_terms(
         self, user_id: UserId, session_id: SessionId, terms: Collection[str], *, said: bool
@@ -73,7 +77,9 @@ class MemoryMessages:
     async def messages(
         self, user_id: UserId, session_id: SessionId, ids: Sequence[MessageId]
     ) -> list[MessageRecord]:
-        return self._given([it for it in self._shown(user_id, session_id) if it.id in set(ids)])
+        found = self._given([it for it in self._shown(user_id, session_id) if it.id in set(ids)])
+        self.read_bytes += sum(it.size for it in found)
+        return found
 
     async def nodes(
         self, user_id: UserId, session_id: SessionId, first_depth: int, last_depth: int
@@ -93,13 +99,14 @@ class MemoryMessages:
         session_id: SessionId,
         after: tuple[int, MessageId] | None,
         limit: int,
-    ) -> list[MessageRecord]:
+    ) -> list[Node]:
         shown = self._shown(user_id, session_id)
         rest = [it for it in shown if after is None or (it.depth, it.id) > after]
-        return self._given(rest[:limit])
+        return [it.node() for it in self._given(rest[:limit])]
 
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
         self._check()
+        self.repaired.append(session_id)
         return 0
 
     async def sessions_with(self, user_id: UserId, term: str, limit: int) -> dict[SessionId, bool]:
@@ -126,8 +133,14 @@ class MemoryMessages:
         self.read.append(len(messages))
         return messages
 
-    def _forget(self, gone: Collection[SessionId]) -> None:
+    def _forget(self, gone: Collection[SessionId], user_id: UserId | None = None) -> None:
         self.stored_messages = {
-            key: it for key, it in self.stored_messages.items() if it.session_id not in gone
+            key: it
+            for key, it in self.stored_messages.items()
+            if it.session_id not in gone or user_id not in (None, it.user_id)
         }
-        self.terms = {key: said for key, said in self.terms.items() if key[2] not in gone}
+        self.terms = {
+            key: said
+            for key, said in self.terms.items()
+            if key[2] not in gone or user_id not in (None, key[0])
+        }

@@ -24,6 +24,9 @@ class MemoryStore(MemoryMessages):
         self.usage: dict[CompletionId, UsageRecord] = {}
         self.open: dict[CompletionId, OpenCompletion] = {}
         self.ended: dict[CompletionId, int] = {}
+        self.rejected: set[CompletionId] = set()
+        self.purging: set[SessionId] = set()
+        """Sessions that a purge has claimed and not yet removed."""
 
     def everything(self) -> dict[str, Any]:
         """All that is stored, for comparing two stores."""
@@ -34,12 +37,13 @@ class MemoryStore(MemoryMessages):
             "usage": dict(self.usage),
             "open": dict(self.open),
             "ended": dict(self.ended),
+            "rejected": set(self.rejected),
         }
 
     async def owns(self, user_id: UserId, session_id: SessionId) -> bool:
         self._check()
         session = self.sessions.get(session_id)
-        return session is not None and session.user_id == user_id
+        return session is not None and session.user_id == user_id and session_id not in self.purging
 
     async def add_usage(self, usage: UsageRecord) -> None:
         self._check()
@@ -57,24 +61,64 @@ class MemoryStore(MemoryMessages):
             changes["updated_at"] = max(session.updated_at, advance.updated_at)
         if advance.leaf is not None:
             changes["leaf"] = max(session.leaf or "", advance.leaf)
-        if advance.title is not None:
-            title = f"{advance.turn:010d}|{advance.title}"
+        if advance.running is not None:
+            completion_id, title = advance.running
+            running = {completion_id: f"{advance.turn:010d}|{title}"}
+            changes["running_titles"] = {**(session.running_titles or {}), **running}
+        self.sessions[session_id] = session.model_copy(update=changes)
+
+    async def running_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
+    ) -> str | None:
+        self._check()
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id or session.running_titles is None:
+            return None
+        running = session.running_titles.get(completion_id)
+        return running.partition("|")[2] if running is not None else None
+
+    async def settle_title(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, *, keep: bool
+    ) -> None:
+        self._check()
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id:
+            return
+        running = dict(session.running_titles or {})
+        title = running.pop(completion_id, None)
+        changes: dict[str, object] = {"running_titles": running or None}
+        if keep and title is not None:
             changes["auto_title"] = min(session.auto_title or title, title)
         self.sessions[session_id] = session.model_copy(update=changes)
+
+    async def forget(self, user_id: UserId, session_id: SessionId) -> None:
+        self._check()
+        self._forget([session_id], user_id)
 
     async def open_completion(self, completion: OpenCompletion) -> None:
         self._check()
         self.open[completion.id] = completion
 
     async def end_completion(
-        self, completion_id: CompletionId, user_id: UserId, ended_at: int
+        self,
+        completion_id: CompletionId,
+        user_id: UserId,
+        ended_at: int,
+        *,
+        rejected: bool = False,
     ) -> None:
         self._check()
+        if rejected:
+            self.rejected.add(completion_id)
         self.ended[completion_id] = min(self.ended.get(completion_id, ended_at), ended_at)
 
     async def known(self, completion_id: CompletionId) -> Known:
         self._check()
-        return Known(accepted=completion_id in self.open, ended=completion_id in self.ended)
+        return Known(
+            accepted=completion_id in self.open,
+            ended=completion_id in self.ended,
+            rejected=completion_id in self.rejected,
+        )
 
     async def overdue(self, before: int, limit: int) -> list[OpenCompletion]:
         self._check()
@@ -105,6 +149,7 @@ class MemoryStore(MemoryMessages):
             if session.user_id == user_id
             and (session.deleted_at is not None) is deleted
             and not session.forming
+            and session.id not in self.purging
         ]
 
     async def page(
@@ -155,22 +200,32 @@ class MemoryStore(MemoryMessages):
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         self._check()
         session = self.sessions.get(session_id)
-        if session is None or session.user_id != user_id or session.forming:
+        if session is None or session.forming or not await self.owns(user_id, session_id):
             return None
         self.sessions[session_id] = session.model_copy(update={"deleted_at": None})
         return self.sessions[session_id]
 
+    async def find(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
+        self._check()
+        session = self.sessions.get(session_id)
+        if session is None or session.user_id != user_id:
+            return None
+        purging = session_id in self.purging or None
+        return session.model_copy(update={"purging": purging})
+
     async def form(self, session: SessionRecord) -> SessionRecord | None:
         self._check()
-        unseen = {"forming": True, "deleted_at": session.created_at}
+        unseen = {"forming": True, "deleted_at": session.updated_at}
         stored = self.sessions.setdefault(session.id, session.model_copy(update=unseen))
         gone = stored.deleted_at is not None and not stored.forming
+        gone = gone or session.id in self.purging
         return None if gone or stored.user_id != session.user_id else stored
 
     async def show(self, session: SessionRecord) -> SessionRecord | None:
         self._check()
         stored = self.sessions.get(session.id)
-        if stored is not None and stored.user_id == session.user_id and stored.forming:
+        owned = await self.owns(session.user_id, session.id)
+        if stored is not None and owned and stored.forming:
             changes = {
                 "turn": max(stored.turn, session.turn),
                 "message_count": max(stored.message_count, session.message_count),
@@ -184,13 +239,19 @@ class MemoryStore(MemoryMessages):
     async def ping(self) -> None:
         self._check()
 
-    async def purge(self, deleted_before: int, ended_before: int, limit: int) -> int:
+    async def purge(
+        self, deleted_before: int, ended_before: int, limit: int, *, formed_before: int = 0
+    ) -> int:
         self._check()
         self.ended = {key: at for key, at in self.ended.items() if at >= ended_before}
         gone = [
             session.id
             for session in self.sessions.values()
-            if session.deleted_at is not None and session.deleted_at < deleted_before
+            if session.id in self.purging
+            or (
+                session.deleted_at is not None
+                and session.deleted_at < (formed_before if session.forming else deleted_before)
+            )
         ][:limit]
         for session_id in gone:
             del self.sessions[session_id]

@@ -24,6 +24,8 @@ class Stores:
     """The total of each usage record: history itself only writes them."""
     age: Callable[[], Awaitable[None]]
     """Takes away from every document what older versions did not store."""
+    begin_purge: Callable[[SessionId], Awaitable[None]]
+    """Claims a session as a purge does before it removes anything."""
 
 
 # A whole second, so that dates with and without a fraction are compared.

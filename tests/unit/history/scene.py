@@ -21,13 +21,14 @@ class Scene:
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = store = store or MemoryStore()
         self.log = MemoryLog()
+        self.now = NOON
         freshness = Freshness(
             store, self.log, Recorder(store), holding=lambda: False, wait=1, pause=self._pause
         )
         searching = Searching(store, store)
-        self.sessions = Sessions(store, store, searching, freshness, now=lambda: NOON)
-        self.changing = Changing(store, store, now=lambda: NOON)
-        self.copying = Copying(store, store, store, store, freshness, now=lambda: NOON)
+        self.sessions = Sessions(store, store, searching, freshness, now=lambda: self.now)
+        self.changing = Changing(store, store, now=lambda: self.now)
+        self.copying = Copying(store, store, store, store, freshness, now=lambda: self.now)
         self.reading = Reading(store, store, freshness)
         self.trees = TreeReading(store, store, freshness)
 

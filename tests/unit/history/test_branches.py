@@ -158,6 +158,44 @@ async def test_a_large_tree_comes_in_pages_below_900_kilobytes() -> None:
     assert all(len(message.sibling_ids or []) == len(first) == 7 for message in first)
 
 
+async def test_a_page_of_a_tree_reads_the_texts_of_that_page_alone() -> None:
+    scene = Scene()
+    await scene.begin()
+    await scene.say(*(Turn(1 + number, text="x" * 300_000) for number in range(20)))
+    scene.store.read_bytes = 0
+
+    page = await scene.trees.page(TREE)
+
+    assert page.next_cursor is not None
+    # The end of the branch that is shown is looked at as well.
+    assert scene.store.read_bytes < 1_300_000
+
+
+async def test_the_tree_names_a_running_question_as_the_end_as_a_page_does() -> None:
+    scene, turn = Scene(), Turn()
+    await scene.begin()
+    await scene.say(turn)
+    running = turn.next()
+    await record(scene.store, running.accepted())
+
+    (page,) = await _tree(scene)
+
+    assert page.session is not None
+    assert page.session.active_leaf == running.user_message
+
+
+async def test_only_a_tree_of_an_older_version_is_looked_through_to_place_it() -> None:
+    scene, _ = await _long(3)
+    await _tree(scene)
+    assert scene.store.repaired == []
+
+    session = scene.store.sessions[SESSION]
+    scene.store.sessions[SESSION] = session.model_copy(update={"placed": None})
+    await _tree(scene)
+
+    assert scene.store.repaired == [SESSION]
+
+
 async def test_the_tree_of_an_empty_session_is_empty_and_a_strange_cursor_is_refused() -> None:
     scene = Scene()
     await scene.begin()

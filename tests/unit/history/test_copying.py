@@ -1,13 +1,16 @@
 """Forks and imports: sessions that begin with messages."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
-from services.history.records import SessionRecord
+from services.history.records import MessageRecord, SessionRecord
 from shared.contracts.chat import ContentPart, Role
 from shared.contracts.history import (
     CreateSession,
+    DeleteSession,
     ForkSession,
     GetSession,
     ImportSession,
@@ -327,6 +330,81 @@ async def test_importing_again_is_importing_once_and_nothing_is_a_session_too() 
     assert scene.store.everything() == before
     empty = _import(session_id=SESSION)
     assert (await scene.copying.import_session(empty)).session is not None
+
+
+@pytest.mark.parametrize(("minutes", "sessions"), [(10, 1), (11, 2)])
+async def test_the_same_import_after_ten_minutes_is_another_session(
+    minutes: int, sessions: int
+) -> None:
+    scene = Scene()
+    first = await scene.copying.import_session(_import(_exported("a", None)))
+    scene.now += timedelta(minutes=minutes)
+
+    again = await scene.copying.import_session(_import(_exported("a", None)))
+    retried = await scene.copying.import_session(_import(_exported("a", None)))
+
+    assert (again == first) is (sessions == 1)
+    assert retried == again
+    assert len(scene.store.sessions) == sessions
+
+
+async def test_an_import_that_was_deleted_can_be_made_once_more() -> None:
+    scene = Scene()
+    await scene.copying.import_session(_import(_exported("a", None)))
+    await scene.sessions.delete(DeleteSession(user_id=USER, session_id=NEW))
+
+    again = await scene.copying.import_session(_import(_exported("a", None)))
+
+    assert again.session is not None
+    assert again.session.id != NEW
+    assert again.session.message_count == 1
+
+
+async def test_an_import_that_broke_off_is_finished_however_late_it_is_asked_for_again() -> None:
+    class Failing(MemoryStore):
+        fails = True
+
+        async def show(self, session: SessionRecord) -> SessionRecord | None:
+            if self.fails:
+                raise HistoryUnavailable("away")
+            return await super().show(session)
+
+    scene = Scene(store := Failing())
+    with pytest.raises(HistoryUnavailable):
+        await scene.copying.import_session(_import(_exported("a", None)))
+    store.fails = False
+    scene.now += timedelta(hours=1)
+
+    await scene.copying.import_session(_import(_exported("a", None)))
+
+    assert set(store.sessions) == {NEW}
+    assert len((await _read(scene)).messages) == 1
+
+
+async def test_an_import_that_is_purged_while_it_is_made_leaves_nothing() -> None:
+    class Purged(MemoryStore):
+        async def add_messages(self, messages: Sequence[MessageRecord]) -> None:
+            await super().add_messages(messages)
+            self.purging.add(NEW)
+
+    scene = Scene(store := Purged())
+
+    with pytest.raises(SessionNotFound):
+        await scene.copying.import_session(_import(_exported("a", None)))
+
+    assert (store.stored_messages, store.terms) == ({}, {})
+
+
+async def test_an_import_of_very_many_words_is_found_by_its_first_ones() -> None:
+    scene = Scene()
+    texts = [" ".join(f"w{n}x{k}" for k in range(500)) for n in range(30)]
+    messages = [_exported(f"m{n}", None, content=text) for n, text in enumerate(texts)]
+
+    await scene.copying.import_session(_import(*messages))
+
+    assert len(scene.store.terms) == 10_001
+    assert await _found(scene, "w0x0 imported") == {NEW}
+    assert await _found(scene, "w29x499") == set()
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,19 @@ async def test_a_deleted_session_goes_for_good_after_the_days_of_the_setting(
     assert len(store.sessions) == left
 
 
+@pytest.mark.parametrize(("hours", "left"), [(23, 1), (25, 0)])
+async def test_a_copy_that_was_never_finished_goes_after_a_day_whatever_the_setting(
+    hours: int, left: int
+) -> None:
+    store = MemoryStore()
+    await store.form(store_with_session().sessions[SESSION])
+    for keep in (timedelta(0), timedelta(minutes=1)):
+        retention = Retention(store, purge_after=keep, now=lambda: NOON + timedelta(hours=hours))
+        await retention.purge()
+
+    assert len(store.sessions) == left
+
+
 async def test_work_is_tried_again_until_it_is_done() -> None:
     failures = [HistoryUnavailable("away"), KeyError("bug"), None]
 

@@ -1,5 +1,6 @@
 """What events leave in the store: the same, whatever their order and however often they come."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.history.event_format import Event
 from services.history.recorder import Recorder
-from services.history.records import Change, SessionRecord, to_milliseconds
+from services.history.records import Change, MessageRecord, SessionRecord, to_milliseconds
 from shared.contracts.chat import CompletionStatus, FunctionCall, ToolCall
 from shared.contracts.history import DEFAULT_TITLE
 from shared.contracts.ids import UserId
@@ -34,6 +35,7 @@ async def record(store: MemoryStore, *events: Event) -> None:
 
 def _conversation() -> list[Event]:
     """Every kind of turn: answered, rejected, expired, failed, regenerated, and a stateless one."""
+    unwanted = Turn(text="Unwanted from the beginning")
     first = Turn()
     second = first.next()
     refused = second.next("Refused")
@@ -43,6 +45,8 @@ def _conversation() -> list[Event]:
         update={"parent_id": second.user_message, "new_message_ids": []}
     )
     return [
+        unwanted.accepted(),
+        unwanted.rejected(),
         first.accepted(),
         first.completed(),
         second.accepted(),
@@ -79,7 +83,10 @@ async def test_any_order_and_repetition_of_events_leaves_the_same_documents(
 
     await record(store, *(CONVERSATION[n] for n in [*order[:at], *again, *order[at:], *again]))
 
-    assert store.everything() == await _in_order()
+    everything = store.everything()
+    assert everything == await _in_order()
+    assert everything["sessions"][SESSION].shown_title() == "What is the answer?"
+    assert not {term for _, term, _ in everything["terms"]} & {"unwanted", "beginning", "refused"}
 
 
 async def test_a_turn_is_a_question_an_answer_and_one_usage_record() -> None:
@@ -137,9 +144,80 @@ async def test_a_rejected_turn_leaves_no_message_and_no_usage() -> None:
 
     await record(store, turn.rejected(), turn.accepted())
 
-    assert store.stored_messages == {turn.user_message: Stub(SESSION)}
+    assert store.stored_messages == {turn.user_message: Stub(SESSION, USER)}
     assert store.usage == {}
     assert store.sessions[SESSION].message_count == 0
+
+
+@pytest.mark.parametrize("order", ["accepted first", "rejected first", "accepted again"])
+async def test_a_rejected_first_turn_leaves_no_title_and_no_word(order: str) -> None:
+    store, turn = store_with_session(), Turn(text="Secret words")
+    events: dict[str, list[Event]] = {
+        "accepted first": [turn.accepted(), turn.rejected()],
+        "rejected first": [turn.rejected(), turn.accepted()],
+        "accepted again": [turn.accepted(), turn.rejected(), turn.accepted()],
+    }
+
+    await record(store, *events[order])
+
+    session = store.sessions[SESSION]
+    assert (session.shown_title(), session.titled()) == (DEFAULT_TITLE, False)
+    assert store.terms == {}
+
+
+async def test_a_title_is_shown_while_its_turn_runs_and_stays_when_it_has_ended() -> None:
+    store, turn = store_with_session(), Turn(text="Parrots")
+
+    await record(store, turn.accepted())
+    running = store.sessions[SESSION]
+    await record(store, turn.completed())
+
+    # Not for good yet: the next turn brings a title as well, should this one be rejected.
+    assert (running.shown_title(), running.titled()) == ("Parrots", False)
+    ended = store.sessions[SESSION]
+    assert (ended.shown_title(), ended.titled()) == ("Parrots", True)
+
+
+async def test_the_turn_after_a_rejected_one_gives_the_title() -> None:
+    store, refused, turn = store_with_session(), Turn(text="Refused"), Turn(2, text="Welcome")
+    accepted = turn.accepted()
+    assert accepted.turn is not None
+    titled = accepted.model_copy(
+        update={"turn": accepted.turn.model_copy(update={"title": "Welcome"})}
+    )
+
+    await record(store, refused.accepted(), titled, turn.completed(), refused.rejected())
+
+    assert store.sessions[SESSION].shown_title() == "Welcome"
+
+
+async def test_what_is_recorded_while_a_purge_is_under_way_does_not_stay() -> None:
+    class Purged(MemoryStore):
+        """A purge claims the session as soon as a first message is stored."""
+
+        async def add_messages(self, messages: Sequence[MessageRecord]) -> None:
+            await super().add_messages(messages)
+            self.purging.add(SESSION)
+
+    turn = Turn()
+    for event in (turn.accepted(), turn.completed()):
+        store = Purged()
+        store.sessions = store_with_session().sessions
+        await record(store, event)
+        assert store.stored_messages == {}
+        assert store.terms == {}
+
+
+async def test_an_event_that_comes_again_clears_what_a_purge_left_of_it() -> None:
+    store, turn = store_with_session(), Turn()
+    await record(store, turn.accepted(), turn.completed())
+    # The purge had gone past them when they were written, and their recorder died.
+    del store.sessions[SESSION]
+
+    await record(store, turn.completed())
+
+    assert store.stored_messages == {}
+    assert store.terms == {}
 
 
 async def test_an_expired_turn_keeps_its_question_and_has_no_usage() -> None:

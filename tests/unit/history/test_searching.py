@@ -60,12 +60,18 @@ async def test_only_the_title_of_today_is_found() -> None:
     assert not await _found(scene, "birds")
 
 
-async def test_an_automatic_title_is_found_before_its_turn_has_ended() -> None:
+async def test_an_automatic_title_is_found_once_its_turn_has_ended() -> None:
     scene, turn = Scene(), Turn(text="Parrots")
     await scene.begin()
-    await record(scene.store, turn.accepted())
+    shown = turn.accepted()
+    assert shown.turn is not None
+    titled = shown.model_copy(update={"turn": shown.turn.model_copy(update={"title": "Birds"})})
+    await record(scene.store, titled)
+    assert not await _found(scene, "birds")
 
-    assert await _found(scene, "parrots")
+    await record(scene.store, turn.expired())
+
+    assert await _found(scene, "birds")
 
 
 @pytest.mark.parametrize("late", [False, True])
