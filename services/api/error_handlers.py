@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from services.api.completions.failures import body_of, error_body
+from services.api.spelling import naming_of
 from shared import errors
 from shared.errors import ChatError
 
@@ -61,7 +62,7 @@ def _answer(body: dict[str, Any], status: int, headers: dict[str, str]) -> Respo
     )
 
 
-async def _chat_error(_request: Request, error: Exception) -> Response:
+async def _chat_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ChatError)
     headers = {}
     if type(error) in _RETRY_AFTER:
@@ -69,7 +70,7 @@ async def _chat_error(_request: Request, error: Exception) -> Response:
     if isinstance(error, errors.Cancelled):
         # OpenAI's SDKs repeat a 409, and would start again what somebody has just stopped.
         headers["x-should-retry"] = "false"
-    return _answer(body_of(error), status_of(error), headers)
+    return _answer(body_of(error, naming_of(request.url.path)), status_of(error), headers)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
@@ -81,12 +82,10 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     return _answer(body, status, dict(error.headers or {}))
 
 
-async def _query_error(_request: Request, error: Exception) -> Response:
+async def _query_error(request: Request, error: Exception) -> Response:
     # Of a path or a query: bodies are read by ``parsing``.
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
     param = str(problem["loc"][-1])
-    body = error_body(
-        f"{param}: {problem['msg']}", "invalid_request_error", param, errors.InvalidRequest.code
-    )
-    return _answer(body, 400, {})
+    wrong = errors.InvalidRequest(f"{param}: {problem['msg']}", param=param)
+    return await _chat_error(request, wrong)

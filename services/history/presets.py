@@ -31,7 +31,7 @@ _SETTINGS: Final = frozenset(SessionSettings.model_fields)
 
 def _found(preset: PresetRecord | None) -> PresetRecord:
     if preset is None:
-        raise PresetNotFound("the preset does not exist", param="id")
+        raise PresetNotFound("the preset does not exist", param="preset_id")
     return preset
 
 

@@ -90,5 +90,5 @@ class NatsHistory:
 
 def _session(reply: SessionReply) -> Session:
     if reply.session is None:
-        raise SessionNotFound("This session does not exist.", param="id")
+        raise SessionNotFound("This session does not exist.", param="session_id")
     return reply.session

@@ -139,7 +139,7 @@ async def create_session_from_preset(
 def _parse(preset_id: str) -> str:
     parsed = parse_preset_id(preset_id)
     if parsed is None:
-        raise InvalidRequest("A preset id is a UUID.", param="id")
+        raise InvalidRequest("A preset id is a UUID.", param="preset_id")
     return parsed
 
 

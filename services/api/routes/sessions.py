@@ -136,7 +136,7 @@ def session_id_of(text: str) -> SessionId:
     """
     parsed = parse_session_id(text)
     if parsed is None:
-        raise InvalidRequest("A session id is a UUID.", param="id")
+        raise InvalidRequest("A session id is a UUID.", param="session_id")
     return parsed
 
 

@@ -141,7 +141,9 @@ def _handlers(state: State, room: Room, outlet: Outlet) -> dict[str, Handler]:
 
     def send_message(data: bytes) -> None:
         wanted = parse_body(data, SendMessage)
-        parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
+        parent = (
+            message_id_of(wanted.parent_id, "parent_id") if wanted.parent_id is not None else None
+        )
         message = message_from(wanted.message)
         plan = partial(state["turns"].send, message=message, parent_id=parent)
         rooms.ask(room, outlet, plan, wanted.settings())

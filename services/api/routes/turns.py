@@ -24,6 +24,7 @@ from services.api.schemas.turns import SendMessageRequest, TurnRequest
 from services.api.sessions.keyed_turns import KeyedTurns, digest_of_turn
 from services.api.sessions.turn_messages import answer_id, question_of
 from services.api.sessions.turns import Wanted
+from services.api.spelling import naming_of
 from services.api.streams.numbering import RESUME_HEADER, wants_ids
 from shared.contracts.history import GetSession
 from shared.contracts.ids import (
@@ -59,7 +60,7 @@ async def send_message(
     session = session_id_of(session_id)
     body = await read_body(request, state)
     wanted = parse_body(body, SendMessageRequest)
-    parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
+    parent = message_id_of(wanted.parent_id, "parent_id") if wanted.parent_id is not None else None
     message = message_from(wanted.message)
     return await _run(
         request, body, state, user, session, wanted,
@@ -81,7 +82,7 @@ async def list_messages(
     query = GetSession(
         user_id=user,
         session_id=session_id_of(session_id),
-        leaf=message_id_of(leaf) if leaf is not None else None,
+        leaf=message_id_of(leaf, "leaf") if leaf is not None else None,
         before_depth=before,
         after_depth=after,
         limit=limit,
@@ -169,6 +170,7 @@ async def _run(
         clock=state["clock"],
         timing=state["timing"],
         resumes=wants_ids(request.headers.get(RESUME_HEADER)),
+        naming=naming_of(request.url.path),
     )
 
 
@@ -190,11 +192,11 @@ async def _claim(
     return await state["idempotency"].claim(user, key, entry)
 
 
-def message_id_of(text: str) -> MessageId:
-    """The id in a path; what cannot be one does not exist."""
+def message_id_of(text: str, param: str = "message_id") -> MessageId:
+    """The id in a path, or in the field ``param``; what cannot be one does not exist."""
     parsed = parse_session_id(text)
     if parsed is None:
-        raise MessageNotFound("This message does not exist.", param="messageId")
+        raise MessageNotFound("This message does not exist.", param=param)
     return MessageId(parsed)
 
 

@@ -1,10 +1,10 @@
 """Turns of a session over HTTP: what is said, said anew, or asked for again."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator
 
-from services.api.schemas.messages import Content
+from services.api.schemas.messages import Content, Part
 from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
 from services.api.schemas.sessions import MessageBody, MessageUsage, SettingsRequest
 
@@ -22,13 +22,14 @@ class SendMessageRequest(TurnRequest):
     parent_id: Annotated[Text, Field(max_length=64)] | None = None
     """The message that it follows; by default the end of the branch that is shown."""
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        parts = self.message if isinstance(self.message, list) else []
-        text = "".join(part.text or "" for part in parts) if parts else str(self.message)
+    @field_validator("message")
+    @classmethod
+    def _says_something(cls, message: str | list[Part]) -> str | list[Part]:
+        parts = message if isinstance(message, list) else []
+        text = "".join(part.text or "" for part in parts) if parts else str(message)
         if not text.strip() and not any(part.image_url for part in parts):
             raise ValueError("a message needs at least one character")
-        return self
+        return message
 
 
 class ForkRequest(RequestModel):

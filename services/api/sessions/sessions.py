@@ -95,7 +95,7 @@ class Sessions:
                 )
             )
             if detail.session is None:
-                raise SessionNotFound("This session does not exist.", param="id")
+                raise SessionNotFound("This session does not exist.", param="session_id")
             gathered = [*detail.messages, *gathered]
             before_depth = detail.next_before_depth
             size += sum(map(_size, detail.messages))
@@ -148,7 +148,7 @@ class Sessions:
         while True:
             page = await self._history.ask(asked.READ_TREE, query)
             if page.session is None:
-                raise SessionNotFound("This session does not exist.", param="id")
+                raise SessionNotFound("This session does not exist.", param="session_id")
             messages += page.messages
             size += sum(map(_size, page.messages))
             if page.next_cursor is None:
@@ -210,7 +210,7 @@ def whole(reply: SessionReply) -> Session:
         SessionNotFound: there is none in it.
     """
     if reply.session is None:
-        raise SessionNotFound("This session does not exist.", param="id")
+        raise SessionNotFound("This session does not exist.", param="session_id")
     return reply.session
 
 

@@ -5,6 +5,7 @@ import pytest
 from services.api.sessions.choices import Choices
 from services.api.sessions.turns import ResolvedDefaults
 from services.api.settings import LlmSettings
+from services.api.spelling import respelled
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.history import Session, SessionSettings
@@ -185,7 +186,7 @@ async def test_what_is_wrong_is_refused_with_its_field_and_nothing_is_stored(
     async with client_of(world) as client:
         reply = await client.request(method, f"{face}/{path}", json=body)
     assert reply.status_code == status, reply.text
-    assert reply.json()["error"]["param"] == param
+    assert reply.json()["error"]["param"] == (param and respelled(param, camel=face == CAMEL))
     assert world.asking.settings.by_model == {}
     assert world.asking.settings.default is None
 

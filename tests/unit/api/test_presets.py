@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from services.api.spelling import respelled
 from shared.contracts.ids import UserId
 from shared.contracts.presets import CREATE_PRESET, CreatePreset
 from tests.fakes.api.world import FakeWorld, client_of
@@ -194,7 +195,7 @@ async def test_what_is_anothers_looks_unknown_to_who_would_change_it(face: str, 
             assert reply.json()["error"] == {
                 "message": "the preset does not exist",
                 "type": "invalid_request_error",
-                "param": None,
+                "param": "presetId" if face == CAMEL else "preset_id",
                 "code": "preset_not_found",
             }
 
@@ -291,7 +292,8 @@ async def test_bad_preferences_are_refused_and_nothing_is_stored(bad: Bad) -> No
         for face in (CAMEL, SNAKE):
             reply = await client.put(f"{face}/preferences/", json={bad.field: bad.value})
             assert reply.status_code == 400, reply.text
-            assert reply.json()["error"]["param"].split(".")[0] == bad.field
+            named = respelled(bad.field, camel=face == CAMEL)
+            assert reply.json()["error"]["param"].split(".")[0] == named
     assert world.asking.settings.by_user == {}
 
 
