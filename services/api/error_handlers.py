@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from services.api.completions.failures import body_of, error_body
+from services.api.problems import sentence_of
 from services.api.spelling import naming_of
 from shared import errors
 from shared.errors import ChatError
@@ -87,5 +88,5 @@ async def _query_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
     param = str(problem["loc"][-1])
-    wrong = errors.InvalidRequest(f"{param}: {problem['msg']}", param=param)
+    wrong = errors.InvalidRequest(sentence_of(problem, param), param=param)
     return await _chat_error(request, wrong)

@@ -31,7 +31,7 @@ _SETTINGS: Final = frozenset(SessionSettings.model_fields)
 
 def _found(preset: PresetRecord | None) -> PresetRecord:
     if preset is None:
-        raise PresetNotFound("the preset does not exist", param="preset_id")
+        raise PresetNotFound("This preset does not exist.", param="preset_id")
     return preset
 
 
@@ -99,7 +99,7 @@ class Presets:
             changed = _changed(record, command, to_milliseconds(self._now()))
             if await self._store.replace(changed, record.version):
                 return PresetReply(preset=changed.to_preset())
-        raise VersionConflict("others change the preset at the same time")
+        raise VersionConflict("Others change this preset at the same time; try again.")
 
     async def delete(self, command: DeletePreset) -> PresetReply:
         """Remove it for good; gives it as it was.
@@ -112,7 +112,7 @@ class Presets:
             record = await self._own(command.user_id, command.preset_id, command.version)
             if await self._store.delete(record.user_id, record.id, record.version):
                 return PresetReply(preset=record.to_preset())
-        raise VersionConflict("others change the preset at the same time")
+        raise VersionConflict("Others change this preset at the same time; try again.")
 
     async def _own(self, user_id: UserId, preset_id: str, version: int | None) -> PresetRecord:
         record = _found(await self._store.get(user_id, preset_id))
@@ -120,7 +120,7 @@ class Presets:
             # What may only be read does not exist for who would change it.
             _found(None)
         if version is not None and version != record.version:
-            message = f"the preset has version {record.version}, not {version}"
+            message = f"This preset has version {record.version}, not {version}."
             raise VersionConflict(message, param="version")
         return record
 
@@ -150,7 +150,7 @@ def _parse_cursor(cursor: str) -> str:
         padded = cursor + "=" * (-len(cursor) % 4)
         order = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("the cursor is malformed", param="cursor") from error
+        raise InvalidRequest("The cursor is none that a page has given.", param="cursor") from error
     if "\x01" not in order or "\0" in order:
-        raise InvalidRequest("the cursor is malformed", param="cursor")
+        raise InvalidRequest("The cursor is none that a page has given.", param="cursor")
     return order

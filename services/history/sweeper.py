@@ -86,6 +86,6 @@ def _end_of(completion: OpenCompletion, now: datetime) -> CompletionCompleted:
         created_at=from_milliseconds(completion.accepted_at),
         completed_at=now,
         attempts=0,
-        error=Failure(code=WorkerLost.code, message="the completion never came to its end"),
+        error=Failure(code=WorkerLost.code, message="The completion never came to its end."),
         place=completion.place,
     )

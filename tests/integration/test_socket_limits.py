@@ -57,6 +57,16 @@ NAMED = [
 ]
 
 
+@pytest.mark.parametrize("text", ["", " ", "{", "[]", "x" + "[" * 90])
+async def test_what_is_no_message_is_called_one(gateway: RunningGateway, text: str) -> None:
+    async with at(gateway, await new_session(gateway)) as person:
+        await person.next()
+        await person.say(text)
+        error = (await person.next())["message"]
+    assert error.startswith("The message ")
+    assert error.endswith("; it must be a JSON object." if text != "[]" else "a JSON object.")
+
+
 async def test_an_error_names_the_field_that_was_sent_in_snake_case(
     gateway: RunningGateway, worker: ScriptedWorker
 ) -> None:

@@ -67,10 +67,10 @@ def period_of(first: str | None, last: str | None, today: date) -> Period:
         begin = date.fromordinal(max(end.toordinal() - DAYS + 1, 1))
     days = (end - begin).days + 1
     if days < 1:
-        message = f"from: {begin} comes after {end}"
+        message = f"The day from ({begin}) comes after the day to ({end})."
         raise InvalidRequest(message, param="from")
     if days > _MOST_DAYS:
-        message = f"from: at most {_MOST_DAYS} days at once, not {days}"
+        message = f"At most {_MOST_DAYS} days can be asked for at once, not {days}."
         raise InvalidRequest(message, param="from")
     return Period(begin, end)
 
@@ -131,7 +131,7 @@ class Accounting:
 
 
 def _day(text: str, param: str) -> date:
-    message = f"{param}: write a day as YYYY-MM-DD"
+    message = f"The day {param} is written as YYYY-MM-DD."
     # fromisoformat would take weeks and days without hyphens too.
     if _DAY.fullmatch(text) is None:
         raise InvalidRequest(message, param=param)

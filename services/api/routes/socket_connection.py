@@ -106,7 +106,7 @@ class SocketConnection:
         if text is None:
             raise InvalidRequest("Messages are JSON text.")
         data = text.encode("utf-8", "surrogatepass")
-        kind = parse_body(data, ClientMessage).type
+        kind = parse_body(data, ClientMessage, "message").type
         handler = self._handlers.get(kind)
         if handler is None:
             known = ", ".join(sorted(self._handlers))

@@ -16,7 +16,7 @@ Version = Annotated[Whole, Field(ge=1, lt=2**63)]
 
 def _named(name: str | None) -> str | None:
     if name is not None and not name.strip():
-        raise ValueError("a name needs at least one character")
+        raise ValueError("A name needs at least one character.")
     return name.strip() if name is not None else None
 
 
@@ -58,7 +58,7 @@ class PatchPresetRequest(SettingsRequest):
     @classmethod
     def _has_a_value(cls, value: object) -> object:
         if value is None:
-            raise ValueError("null is no value of this field")
+            raise ValueError("Null is no value of this field.")
         return value
 
 

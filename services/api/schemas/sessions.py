@@ -32,7 +32,7 @@ class SettingsRequest(RequestModel):
     @classmethod
     def _model_is_a_name(cls, model: str | None) -> str | None:
         if model is not None and (_CONTROL.search(model) or model != model.strip()):
-            raise ValueError("a model's name holds no control characters or outer spaces")
+            raise ValueError("A model's name holds no control characters or outer spaces.")
         return model
 
     def settings(self) -> SessionSettings:
@@ -66,14 +66,14 @@ class UpdateSessionRequest(SettingsRequest):
     def _title_says_something(cls, title: str | None) -> str:
         # Not called where it is absent.
         if not (title or "").strip():
-            raise ValueError("a title needs at least one character")
+            raise ValueError("A title needs at least one character.")
         return title or ""
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         names = {"title", *SessionSettings.model_fields}
         if not names & self.model_fields_set:
-            raise ValueError("nothing to change: a title or a setting is needed")
+            raise ValueError("Nothing is to be changed: name a title or a setting.")
         return self
 
 

@@ -28,7 +28,7 @@ class SendMessageRequest(TurnRequest):
         parts = message if isinstance(message, list) else []
         text = "".join(part.text or "" for part in parts) if parts else str(message)
         if not text.strip() and not any(part.image_url for part in parts):
-            raise ValueError("a message needs at least one character")
+            raise ValueError("A message needs at least one character.")
         return message
 
 
