@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal
 from fastapi import Query, Request, Response
 
 from services.api.completions.answers import to_session_body
-from services.api.deps import StateDep, UserDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.routes.sessions import session_id_of
 from services.api.routes.turns import message_id_of
 from services.api.schemas.archive import ImportRequest
@@ -30,7 +30,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
 )
 async def import_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """What ``export`` gave as JSON becomes a new session with messages of its own."""
-    wanted = parse_body(await read_body(request, state), ImportRequest)
+    wanted = await read_model(request, state, ImportRequest)
     command = from_import(wanted, user, new_session_id())
     return to_session_body(await state["sessions"].bring_in(command))
 
@@ -46,7 +46,7 @@ async def fork_session(
 ) -> SessionBody:
     """A new session with the branch that ends at the message, and the same settings."""
     session = session_id_of(session_id)
-    wanted = parse_body(await read_body(request, state), ForkRequest)
+    wanted = await read_model(request, state, ForkRequest)
     message = message_id_of(wanted.message_id)
     return to_session_body(await state["sessions"].fork(user, session, message))
 

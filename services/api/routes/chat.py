@@ -12,6 +12,7 @@ from services.api.completions.translation import header_list, to_order
 from services.api.deps import StateDep, UserDep, add_headers, name_completion, read_body
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
+from services.api.routes.ignoring import note_ignored
 from services.api.routes.keyed import starter_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
@@ -53,8 +54,7 @@ async def create_completion(request: Request, state: StateDep, user: UserDep) ->
         created_at=state["clock"].now(),
         user_id=user,
     )
-    if ignored:
-        add_headers(request, {"X-Parley-Ignored": header_list(ignored)})
+    note_ignored(request, ignored)
     if unavailable:
         add_headers(request, {"X-Parley-Unavailable-Tools": header_list(unavailable)})
     if wants_ids(request.headers.get(RESUME_HEADER)):

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypedDict, TypeVar, Unpack
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from services.api.routes.ignoring import note_unknown_query
 from services.api.schemas.errors import ErrorBody
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -48,7 +49,14 @@ class FacedRouter:
         responses: dict[int | str, dict[str, Any]] = {
             status: {"model": ErrorBody} for status in errors
         }
-        self.routers = [APIRouter(prefix=face.prefix + path, responses=responses) for face in FACES]
+        self.routers = [
+            APIRouter(
+                prefix=face.prefix + path,
+                responses=responses,
+                dependencies=[Depends(note_unknown_query)],
+            )
+            for face in FACES
+        ]
 
     def route(self, method: str, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
         """As FastAPI's decorators."""

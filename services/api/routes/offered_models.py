@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Query, Request
 
 from services.api.completions.translation import to_model_body
-from services.api.deps import StateDep, UserDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.schemas.offered_models import (
     DefaultModelBody,
     DefaultModelRequest,
@@ -57,7 +57,7 @@ async def sync_models(state: StateDep) -> SyncBody:
 )
 async def put_default(request: Request, state: StateDep, user: UserDep) -> DefaultModelBody:
     """Null takes the choice back; the answer is what holds then."""
-    wanted = parse_body(await read_body(request, state), DefaultModelRequest)
+    wanted = await read_model(request, state, DefaultModelRequest)
     await state["models"].choose_default(wanted.model)
     selection = await state["models"].selection(user, hidden=True)
     return DefaultModelBody(default_model=selection.default)
@@ -70,7 +70,7 @@ async def put_default(request: Request, state: StateDep, user: UserDep) -> Defau
 )
 async def put_settings(model_id: str, request: Request, state: StateDep) -> ModelSettingsBody:
     """They hold for all users; a name may hold slashes, and stands with or without ``:latest``."""
-    wanted = parse_body(await read_body(request, state), ModelSettingsRequest)
+    wanted = await read_model(request, state, ModelSettingsRequest)
     fields = wanted.model_dump(include=set(ModelSettingsRequest.model_fields))
     return _settings(await state["models"].configure(ModelSettings(model=model_id, **fields)))
 

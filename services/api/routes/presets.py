@@ -5,9 +5,9 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 
 from services.api.completions.answers import to_session_body
-from services.api.deps import StateDep, UserDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.routes.preconditions import etag, wanted_version
 from services.api.schemas.presets import (
     FromPresetRequest,
@@ -48,7 +48,7 @@ async def create_preset(
     request: Request, response: Response, state: StateDep, user: UserDep
 ) -> PresetBody:
     """Private unless it says ``public``."""
-    wanted = parse_body(await read_body(request, state), PresetRequest)
+    wanted = await read_model(request, state, PresetRequest)
     preset = await state["presets"].create(
         user,
         wanted.settings(),
@@ -73,7 +73,7 @@ async def replace_preset(
 ) -> PresetBody:
     """What the body leaves out has no value afterwards."""
     parsed = _parse(preset_id)
-    wanted = parse_body(await read_body(request, state), PresetRequest)
+    wanted = await read_model(request, state, PresetRequest)
     settings = wanted.settings()
     command = UpdatePreset(
         user_id=user,
@@ -96,7 +96,7 @@ async def change_preset(
 ) -> PresetBody:
     """What the body leaves out stays; null takes a setting's value away."""
     parsed = _parse(preset_id)
-    wanted = parse_body(await read_body(request, state), PatchPresetRequest)
+    wanted = await read_model(request, state, PatchPresetRequest)
     command = UpdatePreset(
         user_id=user,
         preset_id=parsed,
@@ -131,7 +131,7 @@ async def create_session_from_preset(
 ) -> SessionBody:
     """It gets a copy of the settings: later changes of the preset do not reach it."""
     parsed = _parse(preset_id)
-    wanted = parse_body(await read_body(request, state) or b"{}", FromPresetRequest)
+    wanted = await read_model(request, state, FromPresetRequest, empty=b"{}")
     title = wanted.title.strip() if wanted.title is not None else ""
     return to_session_body(await state["presets"].session(user, parsed, title or None))
 

@@ -5,9 +5,9 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 
 from services.api.completions.answers import to_session_body, to_session_detail
-from services.api.deps import StateDep, UserDep, add_headers, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep, add_headers
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.routes.preconditions import etag, wanted_version
 from services.api.schemas.sessions import (
     CreateSessionRequest,
@@ -58,8 +58,7 @@ async def list_sessions(
 )
 async def create_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """An empty body is fine: the first message gives the title."""
-    body = await read_body(request, state)
-    wanted = parse_body(body or b"{}", CreateSessionRequest)
+    wanted = await read_model(request, state, CreateSessionRequest, empty=b"{}")
     command = CreateSession(
         user_id=user,
         session_id=new_session_id(),
@@ -101,7 +100,7 @@ async def update_session(
 ) -> SessionBody:
     """What is absent stays as it is; with a version or ``If-Match``, only if that still holds."""
     parsed = session_id_of(session_id)
-    wanted = parse_body(await read_body(request, state), UpdateSessionRequest)
+    wanted = await read_model(request, state, UpdateSessionRequest)
     command = UpdateSession(
         user_id=user,
         session_id=parsed,

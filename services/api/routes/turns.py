@@ -12,9 +12,9 @@ from services.api.completions.idempotency import Claim, check_key, digest_of
 from services.api.completions.orders import Order
 from services.api.completions.translation import message_from
 from services.api.deps import State, StateDep, UserDep, add_headers, name_completion, read_body
-from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import parsed
 from services.api.routes.keyed import starter_of
 from services.api.routes.sessions import session_id_of
 from services.api.routes.streamed import StreamedAnswer
@@ -59,7 +59,7 @@ async def send_message(
     """
     session = session_id_of(session_id)
     body = await read_body(request, state)
-    wanted = parse_body(body, SendMessageRequest)
+    wanted = parsed(request, body, SendMessageRequest)
     parent = message_id_of(wanted.parent_id, "parent_id") if wanted.parent_id is not None else None
     message = message_from(wanted.message)
     return await _run(
@@ -102,7 +102,7 @@ async def regenerate(
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
     body = await read_body(request, state)
-    wanted = parse_body(body or b"{}", TurnRequest)
+    wanted = parsed(request, body or b"{}", TurnRequest)
     return await _run(
         request, body, state, user, session, wanted,
         lambda asked: state["turns"].regenerate(asked, message),
@@ -121,7 +121,7 @@ async def edit_message(
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)
     body = await read_body(request, state)
-    wanted = parse_body(body, SendMessageRequest)
+    wanted = parsed(request, body, SendMessageRequest)
     message = message_from(wanted.message)
     return await _run(
         request, body, state, user, session, wanted,
