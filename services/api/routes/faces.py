@@ -24,7 +24,6 @@ class Options(TypedDict, total=False):
     summary: str
     status_code: int
     response_model: type | None
-    response_model_exclude_none: bool
     openapi_extra: dict[str, Any]
     responses: dict[int | str, dict[str, Any]]
 

@@ -68,7 +68,7 @@ async def create_session(request: Request, state: StateDep, user: UserDep) -> Se
     return _answer(request, await state["sessions"].create(command))
 
 
-@router.get("/{session_id}", summary="Read a session", response_model_exclude_none=True)
+@router.get("/{session_id}", summary="Read a session")
 async def get_session(
     session_id: str,
     request: Request,

@@ -144,7 +144,7 @@ class SocketConnection:
 
 async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
     """Say why, and close it; a client that is gone or takes nothing is not waited for."""
-    text = refusal(error).model_dump_json(exclude_none=True)
+    text = refusal(error).model_dump_json()
     try:
         async with asyncio.timeout(_CLOSING):
             await websocket.send_text(text)

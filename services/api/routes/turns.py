@@ -68,7 +68,7 @@ async def send_message(
     )  # fmt: skip
 
 
-@router.get("/messages", summary="List messages", response_model_exclude_none=True)
+@router.get("/messages", summary="List messages")
 async def list_messages(
     session_id: str,
     state: StateDep,

@@ -46,4 +46,4 @@ class WholeTurn(WholeAnswer):
             usage=MessageUsage(**usage_of(end, self._order).model_dump()),
             context_omitted=end.context_omitted,
         )
-        return turn.model_dump(mode="json", by_alias=self._camel, exclude_none=True)
+        return turn.model_dump(mode="json", by_alias=self._camel)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AliasChoices, Field, field_validator
 
 from services.api.schemas.messages import Content, Part
-from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
+from services.api.schemas.model import AnswerModel, Flag, RequestModel, Sparse, Text
 from services.api.schemas.sessions import MessageBody, MessageUsage, SettingsRequest
 
 
@@ -42,10 +42,10 @@ class TurnBody(AnswerModel):
     """A turn that has ended well, in one piece."""
 
     completion_id: str
-    user_message: MessageBody | None = None
+    user_message: Sparse[MessageBody] = None
     """Absent where only the answer is new."""
     ai_message: MessageBody
     finish_reason: str
     usage: MessageUsage
-    context_omitted: int | None = None
+    context_omitted: Sparse[int] = None
     """How many older messages the model was not shown, as they did not fit."""

@@ -135,7 +135,7 @@ async def test_a_session_shows_all_its_messages_oldest_first() -> None:
         whole = (await client.get(path)).json()
         page = (await client.get(f"{path}?limit=2&beforeDepth=10")).json()
     assert [message["content"] for message in whole["messages"]] == [str(n) for n in range(1, 451)]
-    assert "nextBeforeDepth" not in whole
+    assert whole["nextBeforeDepth"] is None
     assert [message["depth"] for message in page["messages"]] == [8, 9]
     assert page["nextBeforeDepth"] == 8
 
@@ -194,6 +194,7 @@ async def test_a_message_shows_what_it_has() -> None:
         ],
         "createdAt": "2025-01-27T10:00:00Z",
         "depth": 1,
+        "parentId": None,
     }
     assert assistant == {
         "id": "a",
