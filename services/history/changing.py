@@ -1,6 +1,6 @@
 """Change what people say about a session: its title and its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -41,7 +41,7 @@ class Changing:
             session = found(await self._store.get(command.user_id, command.session_id))
             if command.version not in (None, session.version):
                 raise _conflict(session, command.version)
-            if command.title is None and not settings and not command.cleared:
+            if _is_so(session, command.title, {**dict.fromkeys(command.cleared), **settings}):
                 return SessionReply(session=session.to_session())
             changed = await self._change(session, command, settings)
             if changed is not None:
@@ -60,6 +60,12 @@ class Changing:
         moved = max(to_milliseconds(self._now()), session.updated_at + 1)
         change = Change(moved, command.title, settings, command.cleared)
         return await self._store.change(session.user_id, session.id, session.version, change)
+
+
+def _is_so(session: SessionRecord, title: str | None, wanted: Mapping[str, object]) -> bool:
+    # A title that a message has given is not a person's, though it may read alike.
+    kept = title is None or title == session.title
+    return kept and all(getattr(session, name) == value for name, value in wanted.items())
 
 
 def _settings(command: UpdateSession) -> dict[str, object]:

@@ -88,7 +88,7 @@ class Presets:
         return PresetReply(preset=_found(await self._store.create(record)).to_preset())
 
     async def update(self, command: UpdatePreset) -> PresetReply:
-        """Change what the command names; the version rises by one.
+        """Change what the command names; the version rises by one, if anything is different then.
 
         Raises:
             PresetNotFound: the user owns no such preset; public ones of others are among them.
@@ -96,7 +96,10 @@ class Presets:
         """
         for _ in range(_TRIES):
             record = await self._own(command.user_id, command.preset_id, command.version)
-            changed = _changed(record, command, to_milliseconds(self._now()))
+            changed = _changed(record, command)
+            if changed == record:
+                return PresetReply(preset=record.to_preset())
+            changed = _moved(changed, to_milliseconds(self._now()))
             if await self._store.replace(changed, record.version):
                 return PresetReply(preset=changed.to_preset())
         raise VersionConflict("Others change this preset at the same time; try again.")
@@ -125,20 +128,17 @@ class Presets:
         return record
 
 
-def _changed(record: PresetRecord, command: UpdatePreset, now: int) -> PresetRecord:
+def _changed(record: PresetRecord, command: UpdatePreset) -> PresetRecord:
     named = command.model_dump(include={"name", "description", "public"}, exclude_none=True)
     settings = command.settings.model_dump(exclude_none=True) if command.settings else {}
     cleared = dict.fromkeys(_SETTINGS.intersection(command.cleared))
-    return record.model_copy(
-        update={
-            **cleared,
-            **settings,
-            **named,
-            "version": record.version + 1,
-            # Moves even where another process's clock is ahead of this one.
-            "updated_at": max(now, record.updated_at + 1),
-        }
-    )
+    return record.model_copy(update={**cleared, **settings, **named})
+
+
+def _moved(record: PresetRecord, now: int) -> PresetRecord:
+    # Moves even where another process's clock is ahead of this one.
+    moved = max(now, record.updated_at + 1)
+    return record.model_copy(update={"version": record.version + 1, "updated_at": moved})
 
 
 def _to_cursor(order: str) -> str:

@@ -5,11 +5,10 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Query, Request, Response
 
-from services.api.completions.answers import to_session_body
 from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.ignoring import read_model
-from services.api.routes.sessions import session_id_of
+from services.api.routes.sessions import session_id_of, tagged
 from services.api.routes.turns import message_id_of
 from services.api.schemas.archive import ImportRequest
 from services.api.schemas.sessions import SessionBody
@@ -32,7 +31,7 @@ async def import_session(request: Request, state: StateDep, user: UserDep) -> Se
     """What ``export`` gave as JSON becomes a new session with messages of its own."""
     wanted = await read_model(request, state, ImportRequest)
     command = from_import(wanted, user, new_session_id())
-    return to_session_body(await state["sessions"].bring_in(command))
+    return tagged(request, await state["sessions"].bring_in(command))
 
 
 @router.post(
@@ -48,7 +47,7 @@ async def fork_session(
     session = session_id_of(session_id)
     wanted = await read_model(request, state, ForkRequest)
     message = message_id_of(wanted.message_id)
-    return to_session_body(await state["sessions"].fork(user, session, message))
+    return tagged(request, await state["sessions"].fork(user, session, message))
 
 
 @router.get("/{session_id}/export", summary="Export a session", response_model=None)

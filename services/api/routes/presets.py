@@ -4,11 +4,11 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
-from services.api.completions.answers import to_session_body
 from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.ignoring import read_model
 from services.api.routes.preconditions import etag, wanted_version
+from services.api.routes.sessions import tagged
 from services.api.schemas.presets import (
     FromPresetRequest,
     PatchPresetRequest,
@@ -133,7 +133,7 @@ async def create_session_from_preset(
     parsed = _parse(preset_id)
     wanted = await read_model(request, state, FromPresetRequest, empty=b"{}")
     title = wanted.title.strip() if wanted.title is not None else ""
-    return to_session_body(await state["presets"].session(user, parsed, title or None))
+    return tagged(request, await state["presets"].session(user, parsed, title or None))
 
 
 def _parse(preset_id: str) -> str:

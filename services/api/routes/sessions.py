@@ -65,7 +65,7 @@ async def create_session(request: Request, state: StateDep, user: UserDep) -> Se
         title=(wanted.title or "").strip() or None,
         **wanted.settings().model_dump(),
     )
-    return _answer(request, await state["sessions"].create(command))
+    return tagged(request, await state["sessions"].create(command))
 
 
 @router.get("/{session_id}", summary="Read a session")
@@ -109,7 +109,7 @@ async def update_session(
         cleared=wanted.cleared(),
         version=wanted_version(request, wanted.version),
     )
-    return _answer(request, await state["sessions"].update(command))
+    return tagged(request, await state["sessions"].update(command))
 
 
 @router.delete("/{session_id}", status_code=204, summary="Delete a session")
@@ -124,7 +124,7 @@ async def restore_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
     """It is there again, with what was stored meanwhile."""
-    return _answer(request, await state["sessions"].restore(user, session_id_of(session_id)))
+    return tagged(request, await state["sessions"].restore(user, session_id_of(session_id)))
 
 
 def session_id_of(text: str) -> SessionId:
@@ -139,6 +139,7 @@ def session_id_of(text: str) -> SessionId:
     return parsed
 
 
-def _answer(request: Request, session: Session) -> SessionBody:
+def tagged(request: Request, session: Session) -> SessionBody:
+    """A session as it is shown, its version as the answer's tag."""
     add_headers(request, {"ETag": etag(session.version)})
     return to_session_body(session)

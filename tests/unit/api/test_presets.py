@@ -210,6 +210,7 @@ async def test_a_session_gets_a_copy_of_the_settings() -> None:
 
     assert (titled.status_code, titled.json()["title"]) == (201, "Review")
     assert untitled.json()["title"] == "New chat"
+    assert titled.headers["etag"] == '"1"'
     for body in (titled.json(), untitled.json()):
         assert {name: body[name] for name in SETTINGS} == SETTINGS
         assert body["presetId"] == made["id"]
