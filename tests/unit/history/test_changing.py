@@ -75,7 +75,7 @@ async def test_a_change_of_a_version_that_is_gone_is_a_conflict() -> None:
     await scene.begin()
     await _update(scene, title="First", version=1)
 
-    with pytest.raises(VersionConflict, match="This session has version 2, not 1."):
+    with pytest.raises(VersionConflict, match="session has version 2, not 1"):
         await _update(scene, title="Late", version=1)
 
     assert (await _update(scene)).title == "First"
@@ -138,7 +138,7 @@ async def test_a_change_that_others_forestall_between_read_and_write_is_made_aga
     assert (await _update(scene, title="Mine")).version == 5
     store.rivals = 1
     with pytest.raises(VersionConflict):
-        await _update(scene, title="Mine", version=5)
+        await _update(scene, title="Yours", version=5)
     store.rivals = 1000
     with pytest.raises(HistoryUnavailable):
         await _update(scene, title="Mine")
