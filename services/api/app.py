@@ -68,7 +68,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             world = await _enter(stack, settings, open_world)
-            leases = TurnLeases(world.turns)
+            leases = TurnLeases(world.turns, world.journal)
             grace = settings.api.resume_grace.total_seconds()
             watching = Watching(world.watchers, world.clock, grace=grace)
             keeping = [

@@ -22,6 +22,7 @@ from services.api.ports.live import Live
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
+from services.api.sessions.deleting import Deleting
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
@@ -47,6 +48,7 @@ class State(TypedDict):
     choices: Choices
     clock: Clock
     completions: Completions
+    deleting: Deleting
     drain: Drain
     following: Following
     health: Health

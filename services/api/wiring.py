@@ -18,6 +18,7 @@ from services.api.deps import State
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
+from services.api.sessions.deleting import Deleting
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
@@ -124,9 +125,10 @@ def build_state(
             leases=leases,
             announcing=announcing,
             background=world.background,
+            clock=world.clock.monotonic,
         )
 
-    sessions = Sessions(world.history, leases, cancelling, world.background, announcing)
+    sessions = Sessions(world.history, leases, announcing)
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     return State(
@@ -139,6 +141,9 @@ def build_state(
         choices=choices,
         clock=world.clock,
         completions=completions,
+        deleting=Deleting(
+            sessions, world.history, leases, cancellations, world.background, announcing
+        ),
         drain=drain,
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),

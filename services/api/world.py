@@ -171,7 +171,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             queue=NatsQueue(jetstream),
             relisting=NatsRelisting(client),
             tombstones=tombstones,
-            turns=NatsTurns(jetstream),
+            turns=NatsTurns(jetstream, running=marks_ttl + _AFTER_DEADLINES),
             watchers=NatsWatchers(client, inbox.gateway_id),
             workers=NatsWorkers(client),
         )

@@ -20,6 +20,7 @@ class LiveEvent(WireModel):
         "queued",
         "typing",
         "stop_typing",
+        "present",
         "session_created",
         "session_updated",
         "session_deleted",
@@ -36,5 +37,9 @@ class LiveEvent(WireModel):
     created_at: datetime | None = None
     position: int | None = None
     """In the queue."""
+    participants: int | None = None
+    """Sockets of the session that ``origin`` has open, for ``present``."""
+    asks: bool = False
+    """Whether ``origin`` wants to hear the same of the others for a while, for ``present``."""
     session: Session | None = None
     """As it is now, for ``session_created`` and ``session_updated``."""

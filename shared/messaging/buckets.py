@@ -22,6 +22,8 @@ class Entry(NamedTuple):
 
     value: bytes
     revision: int
+    age: float = 0.0
+    """Seconds since it was written, by this machine's clock and the broker's."""
 
 
 class Bucket:
@@ -41,7 +43,8 @@ class Bucket:
         message = await self._jetstream.last(self._stream, self.subject(key))
         if message is None or _is_over(message):
             return None
-        return Entry(message.data, message.sequence)
+        age = (datetime.now(UTC) - message.time).total_seconds()
+        return Entry(message.data, message.sequence, max(age, 0.0))
 
     async def put(self, key: str, value: bytes, *, ttl: float | None = None) -> int:
         """Set the value whatever stands there; gives the revision."""

@@ -124,9 +124,7 @@ async def test_another_answer_with_one_key_is_one_sibling(
     path = f"messages/{answer}/regenerate"
     headers = {"Idempotency-Key": "k2"}
     asking = [
-        asyncio.create_task(
-            one.http.post(f"/api/chat/sessions/{session}/{path}/", headers=headers)
-        )
+        asyncio.create_task(one.http.post(f"/api/chat/sessions/{session}/{path}/", headers=headers))
         for one in (gateway, other)
     ]
     job = await worker.take()

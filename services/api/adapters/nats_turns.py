@@ -14,15 +14,21 @@ from shared.messaging.jetstream import AlreadyPublished, JetStream
 
 log = structlog.stdlib.get_logger(__name__)
 
-_RUNNING: Final = 15.0
 _IDLE: Final = 24 * 3600.0
 
 
 class NatsTurns:
     """Compare and set, with a time to live on every write."""
 
-    def __init__(self, jetstream: JetStream) -> None:
+    def __init__(self, jetstream: JetStream, *, running: float) -> None:
+        """Over the bucket.
+
+        Args:
+            jetstream: Where it is.
+            running: Seconds within which every completion has ended, by whomever.
+        """
         self._bucket = Bucket(jetstream, streams.TURNS)
+        self._running = running
 
     async def get(self, session_id: SessionId) -> Held | None:
         """The entry, or ``None``."""
@@ -31,7 +37,7 @@ class NatsTurns:
         if entry is None:
             return None
         try:
-            return Held(TurnState.from_bytes(entry.value), entry.revision)
+            return Held(TurnState.from_bytes(entry.value), entry.revision, entry.age)
         except ValidationError:
             log.warning("turn_malformed", session_id=session_id)
             return None
@@ -41,7 +47,7 @@ class NatsTurns:
     ) -> int | None:
         """Replace the entry of ``revision``; ``None`` if it has changed."""
         value = state.to_bytes()
-        ttl = _RUNNING if state.running is not None else _IDLE
+        ttl = self._running if state.running is not None else _IDLE
         with refusals_mean_unavailable():
             try:
                 if revision is None:

@@ -66,6 +66,26 @@ class Announcing:
         event = LiveEvent(type="session_deleted", session_id=session_id, origin=self.gateway_id)
         self._background.spawn(self.say(user_id, event), "announce-session")
 
+    def queued(
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, position: int
+    ) -> None:
+        """A turn that was asked for here waits."""
+        event = LiveEvent(
+            type="queued", session_id=session_id, origin=self.gateway_id,
+            completion_id=completion_id, position=position,
+        )  # fmt: skip
+        self._background.spawn(self.say(user_id, event), "announce-queued")
+
+    async def present(
+        self, user_id: UserId, session_id: SessionId, participants: int, *, asks: bool
+    ) -> None:
+        """How many sockets of a session are open here."""
+        event = LiveEvent(
+            type="present", session_id=session_id, origin=self.gateway_id,
+            participants=participants, asks=asks,
+        )  # fmt: skip
+        await self.say(user_id, event)
+
     async def say(self, user_id: UserId, event: LiveEvent) -> None:
         """Anything else."""
         try:

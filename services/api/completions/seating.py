@@ -6,7 +6,8 @@ from typing import NamedTuple
 from services.api.completions.announcing import Announcing
 from services.api.completions.orders import TurnPlan
 from services.api.completions.placing import PlacedTurn, place_turn, place_under
-from services.api.completions.turn_lease import Lease, TurnLeases, busy
+from services.api.completions.turn_lease import Lease, TurnLeases
+from services.api.completions.turn_states import busy
 from services.api.ports.sessions import Held, History, TurnState
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
@@ -21,6 +22,8 @@ class Seat(NamedTuple):
     lease: Lease
     head: SessionHead
     placed: PlacedTurn
+    adopted: bool = False
+    """Another gateway has taken it: what stood before this turn is not known here."""
 
 
 class Seating:
@@ -100,9 +103,8 @@ class Seating:
         lease = await self._leases.adopt(turn.session_id, accepted.user_id, accepted.completion_id)
         if lease is None:
             return None
-        # What stood before this turn is known to history alone.
         head = SessionHead(turn=turn.turn - 1, titled=True)
-        return Seat(lease, head, PlacedTurn(turn, place))
+        return Seat(lease, head, PlacedTurn(turn, place), adopted=True)
 
     def forget(self, seat: Seat) -> None:
         """Hold the session no more; it is free once the lease has run out."""
@@ -135,7 +137,9 @@ def _state_after(seat: Seat, end: CompletionCompleted | None) -> TurnState:
 def _head_after(seat: Seat, end: CompletionCompleted) -> SessionHead | None:
     # What a failed or stopped answer leaves in the session is for history to say.
     # An end without content was read while the broker was away: its digest would be wrong.
-    if end.status is not CompletionStatus.COMPLETED or not (end.text or end.tool_calls):
+    if seat.adopted or end.status is not CompletionStatus.COMPLETED:
+        return None
+    if not (end.text or end.tool_calls):
         return None
     turn, place = seat.placed
     answer = Message(role="assistant", content=end.text, tool_calls=end.tool_calls or None)

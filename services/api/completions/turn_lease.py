@@ -1,4 +1,8 @@
-"""One running turn per session: a lease that heals by itself when its gateway dies."""
+"""One running turn per session, also while a turn goes on whose gateway has died.
+
+An entry that names a running completion is believed while its gateway renews it. Then the journal
+decides: the session is busy until that completion has an end, whoever gives it one.
+"""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,14 +10,17 @@ from typing import Final
 
 import structlog
 
+from services.api.completions.turn_states import RENEWED, busy, marked_as, must_exist, settled
 from services.api.forever import forever
+from services.api.ports.broker import Journal
 from services.api.ports.sessions import Held, Turns, TurnState
 from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.errors import BrokerUnavailable, SessionBusy
+from shared.errors import BrokerUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
 
 RENEW_EVERY: Final = 5.0
+_MARK_TRIES: Final = 8
 _RELEASE_TRIES: Final = 10
 _PAUSE: Final = 0.5
 
@@ -33,8 +40,9 @@ class Lease:
 class TurnLeases:
     """Leases of this gateway; ``keep`` renews them all in one task."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Turns, journal: Journal) -> None:
         self._turns = turns
+        self._journal = journal
         self._leases: dict[CompletionId, Lease] = {}
 
     async def look(self, session_id: SessionId) -> Held | None:
@@ -43,7 +51,10 @@ class TurnLeases:
         Raises:
             BrokerUnavailable: no answer.
         """
-        return await self._turns.get(session_id)
+        held = await self._turns.get(session_id)
+        if held is None or held.age < RENEWED or held.state.running in (None, *self._leases):
+            return held
+        return held._replace(state=await settled(held, self._journal))
 
     async def take(
         self,
@@ -56,9 +67,11 @@ class TurnLeases:
 
         Raises:
             SessionBusy: a turn is running, or has begun or ended since ``seen``.
+            SessionNotFound: its user has deleted the session.
             BrokerUnavailable: no answer.
         """
         previous = seen.state if seen is not None else None
+        must_exist(seen, user_id)
         if previous is not None and previous.running is not None:
             raise busy()
         state = TurnState(
@@ -70,6 +83,7 @@ class TurnLeases:
             session_id, state, seen.revision if seen is not None else None
         )
         if revision is None:
+            must_exist(await self._turns.get(session_id), user_id)
             raise busy()
         lease = Lease(session_id, state, revision, previous)
         self._leases[completion_id] = lease
@@ -91,7 +105,10 @@ class TurnLeases:
         if held is not None and held.state.running != completion_id:
             return None
         if held is None:
-            # It has run out; whoever comes first has it.
+            if await self._journal.completed(completion_id) is not None:
+                # Old: others may have come after it.
+                return None
+            # It was lost; whoever comes first has it.
             state = TurnState(user_id=user_id, running=completion_id)
             revision = await self._turns.set(session_id, state, None)
             if revision is None:
@@ -102,6 +119,24 @@ class TurnLeases:
         lease = Lease(session_id, held.state, held.revision, None)
         self._leases[completion_id] = lease
         return lease
+
+    async def mark(self, session_id: SessionId, user_id: UserId, *, deleted: bool) -> TurnState:
+        """Say that the user's session is deleted, or that it is not; what runs in it goes on.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        for _ in range(_MARK_TRIES):
+            held = await self._turns.get(session_id)
+            own = held is not None and held.state.user_id == user_id
+            state = held.state if held is not None and own else TurnState(user_id=user_id)
+            if not deleted and not state.deleted:
+                return state
+            state = state.model_copy(update={"deleted": deleted, "head": None})
+            revision = held.revision if held is not None else None
+            if await self._turns.set(session_id, state, revision) is not None:
+                return state
+        raise BrokerUnavailable("The session changes too quickly; try again.")
 
     def forget(self, lease: Lease) -> None:
         """Renew it no more; it runs out by itself."""
@@ -120,10 +155,14 @@ class TurnLeases:
         async with lease.guard:
             if lease.released:
                 return False
+            state = marked_as(lease.state, state)
             revision = await self._turns.set(lease.session_id, state, lease.revision)
             if revision is None:
                 held = await self._turns.get(lease.session_id)
-                if held is not None and held.state.running == lease.state.running:
+                if held is None:
+                    revision = await self._turns.set(lease.session_id, state, None)
+                elif held.state.running == lease.state.running:
+                    state = marked_as(held.state, state)
                     revision = await self._turns.set(lease.session_id, state, held.revision)
             lease.released = True
             return revision is not None
@@ -170,11 +209,6 @@ class TurnLeases:
         if held is None:
             return await self._turns.set(lease.session_id, lease.state, None)
         if held.state.running == lease.state.running:
+            lease.state = marked_as(held.state, lease.state)
             return await self._turns.set(lease.session_id, lease.state, held.revision)
         return None
-
-
-def busy() -> SessionBusy:
-    """The one sentence for it."""
-    message = "This session is answering another message; wait for it or stop it."
-    return SessionBusy(message, param="sessionId")

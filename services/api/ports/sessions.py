@@ -25,6 +25,8 @@ class Held(NamedTuple):
 
     state: "TurnState"
     revision: int
+    age: float = 0.0
+    """Seconds since it was written; clocks may differ."""
 
 
 class TurnState(WireModel):
@@ -37,6 +39,8 @@ class TurnState(WireModel):
     """The last one that ended and left something."""
     head: SessionHead | None = None
     """The branch's end after ``last``: places the next turn while MongoDB is away."""
+    deleted: bool = False
+    """Its user has deleted the session, or was about to; nothing begins in it."""
 
 
 class Turns(Protocol):
@@ -55,7 +59,7 @@ class Turns(Protocol):
     ) -> int | None:
         """Replace the entry of ``revision`` (``None``: there is none); ``None`` if it has changed.
 
-        A running entry lives 15 s, an idle one 24 hours.
+        A running entry lives until its completion has ended in any case, an idle one 24 hours.
 
         Raises:
             BrokerUnavailable: not set, or set without our hearing of it.

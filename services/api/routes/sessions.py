@@ -115,7 +115,7 @@ async def update_session(
 @router.delete("/{session_id}", status_code=204, summary="Delete a session")
 async def delete_session(session_id: str, state: StateDep, user: UserDep) -> Response:
     """It is hidden at once and can be restored; a turn that is running in it is stopped."""
-    await state["sessions"].delete(user, session_id_of(session_id))
+    await state["deleting"].delete(user, session_id_of(session_id))
     return Response(status_code=204)
 
 
@@ -124,7 +124,7 @@ async def restore_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
     """It is there again, with what was stored meanwhile."""
-    return tagged(request, await state["sessions"].restore(user, session_id_of(session_id)))
+    return tagged(request, await state["deleting"].restore(user, session_id_of(session_id)))
 
 
 def session_id_of(text: str) -> SessionId:

@@ -43,6 +43,7 @@ log = structlog.stdlib.get_logger(__name__)
 async def session_socket(websocket: WebSocket, session_id: str) -> None:
     """Everything that happens in one session; ``?full_content=false`` leaves that field out.
 
+    ``?presence=true`` tells how many sockets the session has, whenever that changes;
     ``?join=false`` does not repeat what has been said of a running answer: ``resume`` asks for it.
     """
     state = cast("State", websocket.scope["state"])
@@ -175,8 +176,12 @@ def _completion_id(text: str) -> CompletionId:
 
 
 def _outlet(websocket: WebSocket, state: State) -> Outlet:
-    full = websocket.query_params.get("full_content") != "false"
-    return Outlet(secrets.token_hex(8), full=full, clock=state["clock"].monotonic)
+    return Outlet(
+        secrets.token_hex(8),
+        full=websocket.query_params.get("full_content") != "false",
+        clock=state["clock"].monotonic,
+        presence=websocket.query_params.get("presence") == "true",
+    )
 
 
 def _connection(

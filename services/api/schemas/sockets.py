@@ -140,6 +140,13 @@ class ParticipantTyping(ServerMessage):
     """Of its socket: the same as long as that is open."""
 
 
+class Participants(ServerMessage):
+    """How many sockets the session has open, at all gateways; with ``?presence=true`` alone."""
+
+    type: Literal["presence"] = "presence"
+    participants: int
+
+
 class Pong(ServerMessage):
     """The answer to ``ping``."""
 
@@ -181,6 +188,7 @@ FROM_SERVER: tuple[type[BaseModel], ...] = (
     AiMessageStopped,
     MessageRejected,
     ParticipantTyping,
+    Participants,
     Pong,
     SocketError,
 )

@@ -3,21 +3,17 @@
 import asyncio
 from typing import Final
 
-from services.api.background import Background
 from services.api.completions.announcing import Announcing
-from services.api.completions.cancelling import Cancelling
 from services.api.completions.turn_lease import TurnLeases
 from services.api.ports.sessions import History
 from shared.contracts import session_questions as asked
 from shared.contracts.history import (
     CreateSession,
-    DeleteSession,
     ForkSession,
     GetSession,
     ImportSession,
     ListSessions,
     ReadTree,
-    RestoreSession,
     Session,
     SessionDetail,
     SessionPage,
@@ -50,15 +46,11 @@ class Sessions:
         self,
         history: History,
         leases: TurnLeases,
-        cancelling: Cancelling,
-        background: Background,
         announcing: Announcing,
     ) -> None:
         self._announcing = announcing
         self._history = history
         self._leases = leases
-        self._cancelling = cancelling
-        self._background = background
 
     async def page(self, query: ListSessions) -> SessionPage:
         """The user's sessions, the one that changed last first."""
@@ -115,13 +107,6 @@ class Sessions:
         self._announcing.updated(command.user_id, session)
         return session
 
-    async def restore(self, user_id: UserId, session_id: SessionId) -> Session:
-        """Bring a deleted one back."""
-        command = RestoreSession(user_id=user_id, session_id=session_id)
-        return self._created(
-            user_id, whole(await self._history.ask(asked.RESTORE_SESSION, command))
-        )
-
     async def fork(self, user_id: UserId, session_id: SessionId, message_id: MessageId) -> Session:
         """A new session with the branch that ends at a message."""
         command = ForkSession(
@@ -163,18 +148,6 @@ class Sessions:
         return self._created(
             command.user_id, whole(await self._patiently(asked.IMPORT_SESSION, command))
         )
-
-    async def delete(self, user_id: UserId, session_id: SessionId) -> None:
-        """Remove it from sight, and stop the turn that is running in it."""
-        await self._history.delete_session(DeleteSession(user_id=user_id, session_id=session_id))
-        self._announcing.deleted(user_id, session_id)
-        try:
-            held = await self._leases.look(session_id)
-        except BrokerUnavailable:
-            return
-        if held is not None and held.state.user_id == user_id and held.state.running is not None:
-            stop = self._cancelling.cancel(held.state.running, None)
-            self._background.spawn(stop, "cancel-deleted")
 
     async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
         # A long copy goes on after the question's time is up; asking again with its id joins it.

@@ -5,7 +5,8 @@ from typing import NamedTuple, Protocol
 
 from services.api.completions.catalog import Catalog
 from services.api.completions.orders import Order, TurnPlan
-from services.api.completions.turn_lease import TurnLeases, busy
+from services.api.completions.turn_lease import TurnLeases
+from services.api.completions.turn_states import busy
 from services.api.ports.broker import Clock
 from services.api.ports.sessions import Held, History
 from services.api.sessions.branches import Branches, Place

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from services.api.schemas.sockets import AiMessageChunk, ServerMessage
+from services.api.schemas.sockets import AiMessageChunk, Participants, ServerMessage
 from services.api.sockets.spoken import Spoken
 from shared.contracts.ids import CompletionId
 
@@ -21,15 +21,19 @@ _REMEMBERED: Final = 8
 class Outlet:
     """One socket as rooms see it; ``take`` is called by the one task that writes to it."""
 
-    def __init__(self, name: str, *, full: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, *, full: bool, clock: Callable[[], float], presence: bool = False
+    ) -> None:
         """Nothing waits.
 
         Args:
             name: Of the socket, as other participants see it.
             full: Whether chunks carry all of the text so far.
             clock: Monotonic seconds.
+            presence: Whether it wants to know how many others there are.
         """
         self.name = name
+        self.presence = presence
         self.close_code: int | None = None
         """Set when the socket is to be closed after what waits."""
         self._full = full
@@ -40,6 +44,7 @@ class Outlet:
         self._sent: dict[CompletionId, tuple[int, float]] = {}
         self._after: dict[CompletionId, int] = {}
         self._held: set[CompletionId] = set()
+        self._participants: int | None = None
 
     def send(self, message: ServerMessage) -> None:
         """Put a message behind what waits; a socket that takes too little is to be closed."""
@@ -50,6 +55,12 @@ class Outlet:
             return
         self._waiting.append(text)
         self._news.set()
+
+    def present(self, news: Participants) -> None:
+        """Tell who wants to know, if it is news."""
+        if self.presence and news.participants != self._participants:
+            self._participants = news.participants
+            self.send(news)
 
     def close(self, code: int) -> None:
         """Let the socket be closed; the first reason counts."""

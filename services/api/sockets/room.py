@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 import structlog
 
@@ -21,6 +22,7 @@ from services.api.schemas.sockets import (
     UserMessage,
 )
 from services.api.sockets.outlet import NO_SESSION, RESTART, Outlet
+from services.api.sockets.presence import Presence
 from services.api.sockets.turn_feeds import Turn, TurnFeeds, refusal
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.contracts.live import LiveEvent
@@ -47,10 +49,13 @@ class Room:
         leases: TurnLeases,
         announcing: Announcing,
         background: Background,
+        clock: Callable[[], float],
     ) -> None:
         self.user_id = user_id
         self.session_id = session_id
         self.outlets: set[Outlet] = set()
+        say = partial(announcing.present, user_id, session_id)
+        self._presence = Presence(self.outlets, live.gateway_id, say, clock)
         self._live = live
         self._feeds = feeds
         self._leases = leases
@@ -77,6 +82,7 @@ class Room:
 
     async def close(self) -> None:
         """Nobody is here any more; a turn that was asked for here goes on for its grace."""
+        await self._presence.close()
         await end_tasks([task for task in (self._opening, self._showing) if task is not None])
         if self._listening is not None:
             await self._listening.close()
@@ -94,6 +100,12 @@ class Room:
         if turn is not None and turn.shown and not turn.over:
             outlet.send(AiTyping(completion_id=turn.completion_id))
             outlet.progress(turn.completion_id, turn.spoken, flush=True)
+        self._presence.changed()
+
+    def leave(self, outlet: Outlet) -> None:
+        """One is gone."""
+        self.outlets.discard(outlet)
+        self._presence.changed()
 
     def expect(self, completion_id: CompletionId) -> None:
         """This gateway is about to ask for it: its announcement is nothing new."""
@@ -149,6 +161,8 @@ class Room:
         elif event.type == "queued" and gateway != self._live.gateway_id:
             if event.completion_id is not None and event.position is not None:
                 self.tell(Queued(position=event.position, completion_id=event.completion_id))
+        elif event.type == "present" and event.participants is not None:
+            self._presence.heard(gateway, event.participants, asks=event.asks)
         elif event.type == "session_deleted":
             for outlet in list(self.outlets):
                 outlet.close(NO_SESSION)
@@ -217,30 +231,16 @@ class Room:
             if news == turn.news:
                 return
             turn.news = news
-            self.tell(
-                Queued(
-                    position=news.position,
-                    estimated_wait_ms=news.estimated_wait_ms,
-                    completion_id=turn.completion_id,
-                )
-            )
-            self._spawn(self._say_queued(turn.completion_id, news.position))
+            waits = {"position": news.position, "estimated_wait_ms": news.estimated_wait_ms}
+            self.tell(Queued(completion_id=turn.completion_id, **waits))
+            place = (self.user_id, self.session_id, turn.completion_id)
+            self._announcing.queued(*place, news.position)
 
         end = await self._feeds.read(self.user_id, turn, begun, progress, queued)
         progress(flush=True)
         for outlet in list(self.outlets):
             outlet.forget(turn.completion_id)
         self.tell(self._feeds.last_word(turn.completion_id, turn.spoken, end, turn.question))
-
-    async def _say_queued(self, completion_id: CompletionId, position: int) -> None:
-        event = LiveEvent(
-            type="queued", session_id=self.session_id, origin=self._live.gateway_id,
-            completion_id=completion_id, position=position,
-        )  # fmt: skip
-        await self._announcing.say(self.user_id, event)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._background.spawn(work, "room-tells")
 
 
 MakeRoom = Callable[[UserId, SessionId], Room]

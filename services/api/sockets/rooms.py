@@ -80,7 +80,7 @@ class Rooms:
     async def leave(self, room: Room, outlet: Outlet | None) -> None:
         """A socket has gone."""
         if outlet is not None:
-            room.outlets.discard(outlet)
+            room.leave(outlet)
             await end_tasks(list(self._replays.pop(outlet, {}).values()))
         self._guests[room] -= 1
         if self._guests[room] <= 0:

@@ -89,7 +89,7 @@ class OverNats(Ports):
         self._jetstream = jetstream
         self.journal = NatsJournal(jetstream)
         self.queue = NatsQueue(jetstream)
-        self.turns = NatsTurns(jetstream)
+        self.turns = NatsTurns(jetstream, running=15)
         self.workers = NatsWorkers(client)
         self.frames = NatsFrameLog(jetstream, partial(subjects.chunks, "gw"))
 
@@ -193,7 +193,8 @@ async def test_a_turn_changes_only_from_the_revision_that_was_seen(ports: Ports)
     assert await ports.turns.set(session, running, None) is None
     held = await ports.turns.get(session)
     assert held is not None
-    assert held == (running, revision)
+    assert (held.state, held.revision) == (running, revision)
+    assert held.age < 10
     idle = TurnState(user_id=USER, last=completion)
     assert await ports.turns.set(session, idle, revision) is not None
     assert await ports.turns.set(session, running, revision) is None

@@ -1,7 +1,6 @@
 """A gateway on a real port, in the test's own event loop."""
 
 import asyncio
-import socket
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -9,6 +8,7 @@ from typing import Self
 import httpx
 import uvicorn
 
+from services.api.__main__ import listen
 from services.api.app import create_app
 from services.api.completions.draining import Drain
 from services.api.protocol import GatewayProtocol
@@ -48,13 +48,13 @@ class RunningGateway:
         self.drain = Drain()
         self._settings = settings
         self._app = create_app(settings, drain=self.drain, open_world=open_world)
-        self._listener = socket.socket()
+        patience = settings.api.send_timeout.total_seconds()
+        self._listener = listen("127.0.0.1", 0, send_timeout=patience)
         self._task: asyncio.Task[None] | None = None
         self.http = httpx.AsyncClient()
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        self._listener.bind(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         config = uvicorn.Config(

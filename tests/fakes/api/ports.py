@@ -231,12 +231,14 @@ class FakeFrameLog:
 class FakeTurns:
     def __init__(self) -> None:
         self.entries: dict[SessionId, Held] = {}
+        self.age = 0.0
         self.away = False
         self._revisions = itertools.count(1)
 
     async def get(self, session_id: SessionId) -> Held | None:
         self._must_be_there()
-        return self.entries.get(session_id)
+        held = self.entries.get(session_id)
+        return held._replace(age=self.age) if held is not None else None
 
     async def set(
         self, session_id: SessionId, state: TurnState, revision: int | None

@@ -26,7 +26,8 @@ async def test_one_users_fifty_leave_the_fast_lane_to_another() -> None:
     world, settings = FakeWorld(), quick_settings()
     async with world.open(settings) as opened:
         watching = Watching(world.watchers, world.clock, grace=60)
-        state = build_state(settings, opened, TurnLeases(opened.turns), watching, Drain())
+        leases = TurnLeases(opened.turns, opened.journal)
+        state = build_state(settings, opened, leases, watching, Drain())
         for _ in range(50):
             await state["completions"].start(order("many"), None)
         await state["completions"].start(order("one"), None)

@@ -52,7 +52,8 @@ class Scene:
         settings = quick_settings()
         async with self.world.open(settings) as opened:
             watching = Watching(opened.watchers, opened.clock, grace=1)
-            state = build_state(settings, opened, TurnLeases(opened.turns), watching, Drain())
+            leases = TurnLeases(opened.turns, opened.journal)
+            state = build_state(settings, opened, leases, watching, Drain())
         self.rooms = state["rooms"]
         self.room = await self.rooms.enter(USER, self.session)
         self.room.enter(self.outlet, join=True)

@@ -4,9 +4,19 @@ import pytest
 
 from services.api.completions.turn_lease import TurnLeases
 from services.api.ports.sessions import TurnState
-from shared.contracts.ids import UserId, new_completion_id, new_session_id
-from shared.errors import BrokerUnavailable, SessionBusy
-from tests.fakes.api.ports import FakeTurns
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
+from shared.contracts.history import SessionHead
+from shared.contracts.ids import (
+    CompletionId,
+    SessionId,
+    UserId,
+    new_completion_id,
+    new_session_id,
+)
+from shared.errors import BrokerUnavailable, SessionBusy, SessionNotFound
+from tests.fakes.api.history import NOON
+from tests.fakes.api.ports import FakeJournal, FakeTurns
 
 USER = UserId("local")
 IDLE = TurnState(user_id=USER)
@@ -14,7 +24,7 @@ IDLE = TurnState(user_id=USER)
 
 async def test_of_two_who_saw_the_same_state_one_wins() -> None:
     turns, session = FakeTurns(), new_session_id()
-    first, second = TurnLeases(turns), TurnLeases(turns)
+    first, second = TurnLeases(turns, FakeJournal()), TurnLeases(turns, FakeJournal())
     seen = await first.look(session)
     await first.take(session, USER, new_completion_id(), seen)
     with pytest.raises(SessionBusy):
@@ -25,7 +35,7 @@ async def test_of_two_who_saw_the_same_state_one_wins() -> None:
 
 async def test_a_released_session_can_be_taken_and_knows_its_last_completion() -> None:
     turns, session = FakeTurns(), new_session_id()
-    leases = TurnLeases(turns)
+    leases = TurnLeases(turns, FakeJournal())
     completion = new_completion_id()
     lease = await leases.take(session, USER, completion, None)
     await leases.renew()
@@ -38,7 +48,7 @@ async def test_a_released_session_can_be_taken_and_knows_its_last_completion() -
 
 async def test_a_lease_that_ran_out_while_the_broker_was_away_is_taken_again() -> None:
     turns, session = FakeTurns(), new_session_id()
-    leases = TurnLeases(turns)
+    leases = TurnLeases(turns, FakeJournal())
     completion = new_completion_id()
     lease = await leases.take(session, USER, completion, None)
     turns.away = True
@@ -53,10 +63,10 @@ async def test_a_lease_that_ran_out_while_the_broker_was_away_is_taken_again() -
 
 async def test_a_lease_that_somebody_else_has_is_left_alone() -> None:
     turns, session = FakeTurns(), new_session_id()
-    leases = TurnLeases(turns)
+    leases = TurnLeases(turns, FakeJournal())
     lease = await leases.take(session, USER, new_completion_id(), None)
     del turns.entries[session]
-    other = await TurnLeases(turns).take(session, USER, new_completion_id(), None)
+    other = await TurnLeases(turns, FakeJournal()).take(session, USER, new_completion_id(), None)
     await leases.renew()
     await leases.release(lease, IDLE)
     assert turns.entries[session].state == other.state
@@ -64,7 +74,7 @@ async def test_a_lease_that_somebody_else_has_is_left_alone() -> None:
 
 async def test_a_release_that_fails_can_be_made_again() -> None:
     turns, session = FakeTurns(), new_session_id()
-    leases = TurnLeases(turns)
+    leases = TurnLeases(turns, FakeJournal())
     lease = await leases.take(session, USER, new_completion_id(), None)
     turns.away = True
     with pytest.raises(BrokerUnavailable):
@@ -72,3 +82,103 @@ async def test_a_release_that_fails_can_be_made_again() -> None:
     turns.away = False
     await leases.release_patiently(lease, IDLE)
     assert turns.entries[session].state == IDLE
+
+
+def ended(completion_id: CompletionId, status: CompletionStatus) -> CompletionCompleted:
+    return CompletionCompleted(
+        completion_id=completion_id,
+        user_id=USER,
+        model="demo",
+        status=status,
+        created_at=NOON,
+        completed_at=NOON,
+    )
+
+
+def taken_on(completion_id: CompletionId) -> CompletionAccepted:
+    return CompletionAccepted(
+        completion_id=completion_id,
+        user_id=USER,
+        model="demo",
+        accepted_at=NOON,
+        overdue_after_s=1,
+    )
+
+
+async def orphan(age: float) -> tuple[FakeJournal, TurnLeases, SessionId, CompletionId]:
+    """A turn whose gateway has died, as another gateway finds it after ``age`` seconds."""
+    turns, journal, session = FakeTurns(), FakeJournal(), new_session_id()
+    completion = new_completion_id()
+    await TurnLeases(turns, journal).take(session, USER, completion, None)
+    turns.age = age
+    return journal, TurnLeases(turns, journal), session, completion
+
+
+async def test_a_session_stays_busy_while_the_turn_of_a_dead_gateway_goes_on() -> None:
+    journal, leases, session, completion = await orphan(60)
+    await journal.accept(taken_on(completion))
+    seen = await leases.look(session)
+    assert seen is not None
+    assert seen.state.running == completion
+    with pytest.raises(SessionBusy):
+        await leases.take(session, USER, new_completion_id(), seen)
+    await journal.complete(ended(completion, CompletionStatus.COMPLETED))
+    seen = await leases.look(session)
+    assert seen is not None
+    assert (seen.state.running, seen.state.last) == (None, completion)
+    again = await leases.take(session, USER, new_completion_id(), seen)
+    assert again.state.last == completion
+
+
+async def test_a_turn_that_was_never_taken_on_frees_its_session_soon() -> None:
+    _, leases, session, completion = await orphan(13)
+    seen = await leases.look(session)
+    assert seen is not None
+    assert seen.state.running == completion
+    _, leases, session, _ = await orphan(16)
+    seen = await leases.look(session)
+    assert seen is not None
+    assert seen.state.running is None
+
+
+async def test_an_entry_that_was_lost_is_written_again_by_the_end() -> None:
+    turns, session = FakeTurns(), new_session_id()
+    leases = TurnLeases(turns, FakeJournal())
+    completion = new_completion_id()
+    lease = await leases.take(session, USER, completion, None)
+    turns.entries.clear()
+    assert await leases.release(lease, TurnState(user_id=USER, last=completion))
+    assert turns.entries[session].state.last == completion
+
+
+async def test_who_looks_at_an_old_answer_does_not_hold_its_session() -> None:
+    journal, session, completion = FakeJournal(), new_session_id(), new_completion_id()
+    await journal.complete(ended(completion, CompletionStatus.COMPLETED))
+    assert await TurnLeases(FakeTurns(), journal).adopt(session, USER, completion) is None
+
+
+async def test_nothing_begins_in_a_session_that_is_being_deleted() -> None:
+    turns, session = FakeTurns(), new_session_id()
+    leases = TurnLeases(turns, FakeJournal())
+    seen = await leases.look(session)
+    await leases.mark(session, USER, deleted=True)
+    for known in (seen, await leases.look(session)):
+        with pytest.raises(SessionNotFound):
+            await leases.take(session, USER, new_completion_id(), known)
+    # Long after, history alone says whether there is one.
+    turns.age = 60
+    await leases.take(session, USER, new_completion_id(), await leases.look(session))
+
+
+async def test_a_turn_that_ends_in_a_deleted_session_does_not_bring_it_back() -> None:
+    turns, session = FakeTurns(), new_session_id()
+    leases = TurnLeases(turns, FakeJournal())
+    completion = new_completion_id()
+    lease = await leases.take(session, USER, completion, None)
+    marked = await leases.mark(session, USER, deleted=True)
+    assert marked.running == completion
+    await leases.renew()
+    head = SessionHead(turn=1, titled=True)
+    await leases.release(lease, TurnState(user_id=USER, last=completion, head=head))
+    state = turns.entries[session].state
+    assert (state.deleted, state.head, state.last) == (True, None, completion)

@@ -1,0 +1,61 @@
+"""What the entry of a session's turn says, and for how long it may be believed."""
+
+from typing import Final
+
+from services.api.ports.broker import Journal
+from services.api.ports.sessions import Held, TurnState
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.ids import UserId
+from shared.errors import SessionBusy, SessionNotFound
+
+RENEWED: Final = 12.0
+"""Seconds after which a running entry that was not renewed is not believed by itself."""
+_OWED: Final = 15.0
+"""Seconds within which who holds a session has taken its completion on, or is dead."""
+_DELETING: Final = 15.0
+"""Seconds that the deletion of a session takes at most, from its mark on."""
+
+
+async def settled(held: Held, journal: Journal) -> TurnState:
+    """How a session stands whose entry nobody renews: its completion may run on, or have ended.
+
+    Raises:
+        BrokerUnavailable: no answer.
+    """
+    state, running = held.state, held.state.running
+    if running is None:
+        return state
+    end = await journal.completed(running)
+    if end is None:
+        if held.age < _OWED or await journal.accepted(running) is not None:
+            return state
+        return state.model_copy(update={"running": None})
+    last = state.last if end.status is CompletionStatus.REJECTED else running
+    return state.model_copy(update={"running": None, "last": last})
+
+
+def must_exist(held: Held | None, user_id: UserId) -> None:
+    """Nothing begins in a session that its user is deleting.
+
+    An old mark may be of a deletion that came to nothing, or was undone: history has been asked.
+
+    Raises:
+        SessionNotFound: it is being deleted.
+    """
+    if held is None or not held.state.deleted or held.age >= _DELETING:
+        return
+    if held.state.user_id == user_id:
+        raise SessionNotFound("This session does not exist.", param="sessionId")
+
+
+def marked_as(former: TurnState, state: TurnState) -> TurnState:
+    """``state``, deleted if ``former`` was: a turn that ran on must not bring its session back."""
+    if not former.deleted:
+        return state
+    return state.model_copy(update={"deleted": True, "head": None})
+
+
+def busy() -> SessionBusy:
+    """The one sentence for it."""
+    message = "This session is answering another message; wait for it or stop it."
+    return SessionBusy(message, param="sessionId")
