@@ -7,6 +7,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.api.completions.failures import body_of, error_body
 from services.api.problems import sentence_of
@@ -42,6 +43,7 @@ STATUS: Final[dict[type[ChatError], int]] = {
     ChatError: 500,
 }
 _RETRY_AFTER: Final[dict[type[ChatError], int]] = {errors.QueueFull: 2, errors.EngineBusy: 2}
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
@@ -74,13 +76,27 @@ async def _chat_error(request: Request, error: Exception) -> Response:
     return _answer(body_of(error, naming_of(request.url.path)), status_of(error), headers)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
     code = _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
     body = error_body(f"{HTTPStatus(status).phrase}.", kind, None, code)
-    return _answer(body, status, dict(error.headers or {}))
+    return _answer(body, status, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    # The framework names the methods of one route, but an address has several.
+    routes = request.app.routes
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    return [
+        method
+        for method in _METHODS
+        if any(it.matches({**scope, "method": method})[0] is Match.FULL for it in routes)
+    ]
 
 
 async def _query_error(request: Request, error: Exception) -> Response:

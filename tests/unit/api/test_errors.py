@@ -398,6 +398,23 @@ async def test_every_address_has_the_one_error_body(
     assert response.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/ai-chat/api/sessions/", "GET, POST"),
+        ("/api/chat/sessions/7/", "GET, PUT, PATCH, DELETE"),
+        ("/api/chat/presets/7", "GET, PUT, PATCH, DELETE"),
+        ("/api/chat/preferences/", "GET, PUT, PATCH"),
+        (COMPLETIONS, "POST"),
+    ],
+)
+async def test_a_405_names_all_methods_of_its_address(path: str, methods: str) -> None:
+    async with client_of(FakeWorld()) as client:
+        for method in ("OPTIONS", "TRACE"):
+            reply = await client.request(method, path)
+            assert (reply.status_code, reply.headers["allow"]) == (405, methods)
+
+
 async def test_a_mistake_of_ours_is_500_without_a_word_of_the_inside() -> None:
     world = FakeWorld()
 
