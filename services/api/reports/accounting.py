@@ -50,8 +50,7 @@ class Stats(NamedTuple):
 
     counts: Counts
     by_day: Statement
-    by_model: dict[str, tuple[int, int, str]]
-    """Prompt tokens, completion tokens and what they cost, by model."""
+    by_model: Statement
 
 
 def period_of(first: str | None, last: str | None, today: date) -> Period:
@@ -113,14 +112,11 @@ class Accounting:
 
     async def stats(self, user_id: UserId) -> Stats:
         """What the user has, and the last 30 days."""
-        counts, by_day = await asyncio.gather(
+        counts, by_day, by_model = await asyncio.gather(
             self._history.ask(COUNTS, CountsQuery(user_id=user_id)),
             self.statement(user_id, None, None, "day"),
+            self.statement(user_id, None, None, "model"),
         )
-        tokens = by_day.whole.used.models
-        by_model = {
-            model: (*tokens[model], self._cost({model: tokens[model]})) for model in sorted(tokens)
-        }
         return Stats(counts, by_day, by_model)
 
     def _line(self, row: UsageRow) -> Line:

@@ -11,6 +11,7 @@ from services.api.routes.ignoring import read_model
 from services.api.schemas.offered_models import (
     DefaultModelBody,
     DefaultModelRequest,
+    EffectiveBody,
     FailedWorkerBody,
     ModelSettingsBody,
     ModelSettingsRequest,
@@ -84,6 +85,7 @@ def _body(choice: Choice, selection: Selection) -> OfferedModelBody:
         capabilities=model.capabilities,
         metadata=model.metadata,
         settings=_settings(choice.settings),
+        effective=EffectiveBody(**choice.effective._asdict()),
         is_default=model.id == selection.default,
         is_preferred=model.id == selection.preferred,
     )
