@@ -16,7 +16,7 @@ from services.api.schemas.turns import ForkRequest
 from services.api.sessions.archive import from_import, to_export, to_markdown
 from shared.contracts.ids import new_session_id
 
-router = FacedRouter("/sessions", errors=(400, 404, 413, 503))
+router = FacedRouter("/sessions")
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
 
@@ -26,6 +26,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
     status_code=201,
     summary="Import a session",
     openapi_extra=json_body("ImportRequest"),
+    errors=(400, 413, 503),
 )
 async def import_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """What ``export`` gave as JSON becomes a new session with messages of its own."""
@@ -38,19 +39,28 @@ async def import_session(request: Request, state: StateDep, user: UserDep) -> Se
     "/{session_id}/fork",
     status_code=201,
     summary="Fork a session",
-    openapi_extra=json_body("ForkRequest"),
+    openapi_extra=json_body("ForkRequest", required=False),
+    errors=(400, 404, 413, 503),
 )
 async def fork_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
-    """A new session with the branch that ends at the message, and the same settings."""
+    """A new session with the branch that ends at the message, and the same settings.
+
+    Without a message the active branch is taken to its end.
+    """
     session = session_id_of(session_id)
-    wanted = await read_model(request, state, ForkRequest)
-    message = message_id_of(wanted.message_id)
+    wanted = await read_model(request, state, ForkRequest, empty=b"{}")
+    message = message_id_of(wanted.message_id) if wanted.message_id is not None else None
     return tagged(request, await state["sessions"].fork(user, session, message))
 
 
-@router.get("/{session_id}/export", summary="Export a session", response_model=None)
+@router.get(
+    "/{session_id}/export",
+    summary="Export a session",
+    response_model=None,
+    errors=(400, 404, 413, 503),
+)
 async def export_session(
     session_id: str,
     request: Request,

@@ -22,10 +22,10 @@ from services.api.schemas.offered_models import (
 from services.api.sessions.offered import Choice, Selection
 from shared.contracts.presets import ModelSettings
 
-router = FacedRouter("/models")
+router = FacedRouter("/models", errors=(400, 404, 413, 503))
 
 
-@router.get("", summary="List models with their settings")
+@router.get("", summary="List models with their settings", errors=(400, 503))
 async def list_models(
     state: StateDep, user: UserDep, hidden: Annotated[bool, Query()] = False
 ) -> OfferedModelsBody:
@@ -38,7 +38,7 @@ async def list_models(
     )
 
 
-@router.post("/sync_models", summary="Have all workers list their engines now")
+@router.post("/sync_models", summary="Have all workers list their engines now", errors=(503,))
 async def sync_models(state: StateDep) -> SyncBody:
     """Answers what that has changed, within 6 s; who asks while one runs gets its result."""
     synced = await state["syncing"].sync()

@@ -8,10 +8,10 @@ from services.api.routes.ignoring import read_model
 from services.api.schemas.presets import PreferencesBody, PreferencesRequest
 from shared.contracts.presets import Preferences
 
-router = FacedRouter("/preferences", errors=(400, 503))
+router = FacedRouter("/preferences", errors=(400, 413, 503))
 
 
-@router.get("", summary="Read the user's preferences")
+@router.get("", summary="Read the user's preferences", errors=(503,))
 async def get_preferences(state: StateDep, user: UserDep) -> PreferencesBody:
     """Null where the user prefers nothing."""
     return _body(await state["choices"].preferences(user))

@@ -22,12 +22,12 @@ from shared.contracts.ids import UserId, parse_preset_id
 from shared.contracts.presets import Preset, UpdatePreset
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/presets", errors=(400, 404, 412, 503))
+router = FacedRouter("/presets", errors=(400, 404, 412, 413, 503))
 
 _MOST: Final = 200
 
 
-@router.get("", summary="List presets")
+@router.get("", summary="List presets", errors=(400, 503))
 async def list_presets(
     state: StateDep,
     user: UserDep,
@@ -42,7 +42,11 @@ async def list_presets(
 
 
 @router.post(
-    "", status_code=201, summary="Create a preset", openapi_extra=json_body("PresetRequest")
+    "",
+    status_code=201,
+    summary="Create a preset",
+    openapi_extra=json_body("PresetRequest"),
+    errors=(400, 413, 503),
 )
 async def create_preset(
     request: Request, response: Response, state: StateDep, user: UserDep
@@ -59,7 +63,7 @@ async def create_preset(
     return _tagged(response, preset, user)
 
 
-@router.get("/{preset_id}", summary="Read a preset")
+@router.get("/{preset_id}", summary="Read a preset", errors=(400, 404, 503))
 async def get_preset(
     preset_id: str, response: Response, state: StateDep, user: UserDep
 ) -> PresetBody:
@@ -110,7 +114,9 @@ async def change_preset(
     return _tagged(response, await state["presets"].update(command), user)
 
 
-@router.delete("/{preset_id}", status_code=204, summary="Delete a preset")
+@router.delete(
+    "/{preset_id}", status_code=204, summary="Delete a preset", errors=(400, 404, 412, 503)
+)
 async def delete_preset(
     preset_id: str, request: Request, state: StateDep, user: UserDep
 ) -> Response:
@@ -125,6 +131,7 @@ async def delete_preset(
     status_code=201,
     summary="Create a session from a preset",
     openapi_extra=json_body("FromPresetRequest", required=False),
+    errors=(400, 404, 413, 503),
 )
 async def create_session_from_preset(
     preset_id: str, request: Request, state: StateDep, user: UserDep

@@ -20,12 +20,12 @@ from shared.contracts.history import CreateSession, ListSessions, Session, Updat
 from shared.contracts.ids import SessionId, new_session_id, parse_session_id
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/sessions", errors=(400, 404, 412, 503))
+router = FacedRouter("/sessions", errors=(400, 404, 412, 413, 503))
 
 _MOST: Final = 200
 
 
-@router.get("", summary="List sessions")
+@router.get("", summary="List sessions", errors=(400, 503))
 async def list_sessions(
     state: StateDep,
     user: UserDep,
@@ -55,6 +55,7 @@ async def list_sessions(
     status_code=201,
     summary="Create a session",
     openapi_extra=json_body("CreateSessionRequest", required=False),
+    errors=(400, 413, 503),
 )
 async def create_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """An empty body is fine: the first message gives the title."""
@@ -68,7 +69,7 @@ async def create_session(request: Request, state: StateDep, user: UserDep) -> Se
     return tagged(request, await state["sessions"].create(command))
 
 
-@router.get("/{session_id}", summary="Read a session")
+@router.get("/{session_id}", summary="Read a session", errors=(400, 404, 503))
 async def get_session(
     session_id: str,
     request: Request,
@@ -112,14 +113,14 @@ async def update_session(
     return tagged(request, await state["sessions"].update(command))
 
 
-@router.delete("/{session_id}", status_code=204, summary="Delete a session")
+@router.delete("/{session_id}", status_code=204, summary="Delete a session", errors=(400, 404, 503))
 async def delete_session(session_id: str, state: StateDep, user: UserDep) -> Response:
     """It is hidden at once and can be restored; a turn that is running in it is stopped."""
     await state["deleting"].delete(user, session_id_of(session_id))
     return Response(status_code=204)
 
 
-@router.post("/{session_id}/restore", summary="Restore a deleted session")
+@router.post("/{session_id}/restore", summary="Restore a deleted session", errors=(400, 404, 503))
 async def restore_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:

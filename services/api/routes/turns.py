@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
-from services.api.completions.answers import NEWER, OLDER, to_message_list
+from services.api.completions.answers import NEWER, OLDER, to_message_body, to_message_list
 from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import Claim, check_key, digest_of
@@ -19,7 +19,7 @@ from services.api.routes.keyed import starter_of
 from services.api.routes.sessions import session_id_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole_turn import WholeTurn
-from services.api.schemas.sessions import MessageListBody
+from services.api.schemas.sessions import MessageBody, MessageListBody
 from services.api.schemas.turns import SendMessageRequest, TurnRequest
 from services.api.sessions.keyed_turns import KeyedTurns, digest_of_turn
 from services.api.sessions.turn_messages import answer_id, question_of
@@ -37,7 +37,8 @@ from shared.contracts.ids import (
 )
 from shared.errors import InvalidRequest, MessageNotFound
 
-router = FacedRouter("/sessions/{session_id}", errors=(400, 404, 409, 413, 429, 503))
+_TURN: Final = (400, 404, 409, 413, 422, 429, 500, 502, 503, 504)
+router = FacedRouter("/sessions/{session_id}", errors=_TURN)
 
 _MOST: Final = 1000
 
@@ -68,7 +69,7 @@ async def send_message(
     )  # fmt: skip
 
 
-@router.get("/messages", summary="List messages")
+@router.get("/messages", summary="List messages", errors=(400, 404, 503))
 async def list_messages(
     session_id: str,
     state: StateDep,
@@ -88,6 +89,15 @@ async def list_messages(
         limit=limit,
     )
     return to_message_list(await state["sessions"].page_of(query))
+
+
+@router.get("/messages/{message_id}", summary="Read a message", errors=(400, 404, 503))
+async def get_message(
+    session_id: str, message_id: str, state: StateDep, user: UserDep
+) -> MessageBody:
+    """On whichever branch it is, with the ids of its siblings."""
+    session, message = session_id_of(session_id), message_id_of(message_id)
+    return to_message_body(await state["sessions"].message(user, session, message))
 
 
 @router.post(

@@ -33,9 +33,9 @@ class SendMessageRequest(TurnRequest):
 
 
 class ForkRequest(RequestModel):
-    """Where the new session's branch ends."""
+    """Where the new session's branch ends; without a message at the end of the active branch."""
 
-    message_id: Annotated[Text, Field(min_length=1, max_length=64)]
+    message_id: Annotated[Text, Field(min_length=1, max_length=64)] | None = None
 
 
 class TurnBody(AnswerModel):

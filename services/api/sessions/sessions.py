@@ -26,6 +26,8 @@ from shared.contracts.questions import Q, Question
 from shared.errors import (
     BrokerUnavailable,
     HistoryUnavailable,
+    InvalidRequest,
+    MessageNotFound,
     PayloadTooLarge,
     SessionNotFound,
 )
@@ -107,15 +109,38 @@ class Sessions:
         self._announcing.updated(command.user_id, session)
         return session
 
-    async def fork(self, user_id: UserId, session_id: SessionId, message_id: MessageId) -> Session:
-        """A new session with the branch that ends at a message."""
+    async def message(
+        self, user_id: UserId, session_id: SessionId, message_id: MessageId
+    ) -> StoredMessage:
+        """One message, with its siblings.
+
+        Raises:
+            MessageNotFound: the session has no such message.
+        """
+        query = GetSession(user_id=user_id, session_id=session_id, leaf=message_id, limit=1)
+        try:
+            found = (await self.page_of(query)).messages
+        except MessageNotFound as error:
+            raise MessageNotFound(error.message, param="message_id") from error
+        return found[-1]
+
+    async def fork(
+        self, user_id: UserId, session_id: SessionId, message_id: MessageId | None
+    ) -> Session:
+        """A new session with the branch that ends at a message, by default the active one.
+
+        Raises:
+            InvalidRequest: the session is empty.
+        """
+        page = await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
+        if message_id is None and not page.messages:
+            raise InvalidRequest("This session has no message yet to fork at.")
         command = ForkSession(
             user_id=user_id,
             session_id=session_id,
-            message_id=message_id,
+            message_id=message_id if message_id is not None else page.messages[-1].id,
             new_session_id=new_session_id(),
         )
-        await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
         return self._created(user_id, whole(await self._patiently(asked.FORK_SESSION, command)))
 
     async def tree(

@@ -36,6 +36,7 @@ CASES = [
     Named("POST", SEND, {"message": " "}, "message", "message"),
     Named("POST", SEND, {"content": " "}, "content", "content"),
     Named("POST", f"{M}/{UNKNOWN}/regenerate", {}, "message_id", "messageId"),
+    Named("GET", f"{M}/{UNKNOWN}", None, "message_id", "messageId"),
     Named("POST", f"{M}/nope/regenerate", {}, "message_id", "messageId"),
     Named("PATCH", f"{M}/{UNKNOWN}", {"message": "x"}, "message_id", "messageId"),
     Named("GET", f"{M}?leaf={UNKNOWN}", None, "leaf", "leaf"),

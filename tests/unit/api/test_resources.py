@@ -266,6 +266,35 @@ async def test_the_openapi_document_knows_the_request_bodies() -> None:
     assert body["content"]["application/json"]["schema"]["$ref"].endswith("/ChatCompletionRequest")
 
 
+async def test_the_openapi_document_promises_no_status_that_never_comes() -> None:
+    async with client_of(FakeWorld()) as client:
+        document = (await client.get("/openapi.json")).json()
+    said = {
+        f"{method} {path}": set(operation["responses"])
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    keyed = {where for where, statuses in said.items() if "422" in statuses}
+    faces = ("/api/chat", "/ai-chat/api")
+    assert keyed == {
+        "post /v1/chat/completions",
+        *(
+            f"{method} {face}/sessions/{{session_id}}/{path}"
+            for face in faces
+            for method, path in (
+                ("post", "send_message"),
+                ("post", "messages/{message_id}/regenerate"),
+                ("patch", "messages/{message_id}"),
+            )
+        ),
+    }
+    for face in faces:
+        assert said[f"get {face}/sessions/{{session_id}}/messages"] == {"200", "400", "404", "503"}
+        assert said[f"get {face}/sessions"] == {"200", "400", "503"}
+        assert "412" in said[f"patch {face}/sessions/{{session_id}}"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
 @pytest.mark.parametrize("mode", ["open", "required"])
 def test_modes_that_do_not_exist_yet_say_so(mode: str) -> None:
     with pytest.raises(ValidationError, match="not available yet"):
