@@ -60,7 +60,10 @@ _EXPOSED = [
     *RATE_HEADERS,
 ]
 
-_TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"model": ErrorBody}}
+_AT_THE_DOOR: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (401, 403, 421, 429)
+}
+"""What the guard and the limits answer at any address."""
 
 
 def create_app(
@@ -105,7 +108,7 @@ def create_app(
     for module in (health, sockets):
         app.include_router(module.router)
     for counted in (chat, cancel, completion, models):
-        app.include_router(counted.router, dependencies=[CountDep], responses=_TOO_MANY)
+        app.include_router(counted.router, dependencies=[CountDep], responses=_AT_THE_DOOR)
     for faced in (
         archive,
         sessions,
@@ -119,7 +122,7 @@ def create_app(
         tickets,
     ):
         for router in faced.router.routers:
-            app.include_router(router, dependencies=[CountDep], responses=_TOO_MANY)
+            app.include_router(router, dependencies=[CountDep], responses=_AT_THE_DOOR)
     error_handlers.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.add_middleware(Guard)

@@ -8,6 +8,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.api.access.refusals import (
     IdentityUnavailable,
@@ -20,6 +21,8 @@ from services.api.access.refusals import (
 from services.api.completions.failures import body_of, error_body
 from services.api.limits.refusals import OverLimit
 from services.api.metering import metered_of
+from services.api.problems import sentence_of
+from services.api.spelling import Naming, naming_of
 from shared import errors
 from shared.errors import ChatError
 
@@ -59,6 +62,7 @@ STATUS: Final[dict[type[ChatError], int]] = {
     ChatError: 500,
 }
 _RETRY_AFTER: Final[dict[type[ChatError], int]] = {errors.QueueFull: 2, errors.EngineBusy: 2}
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
@@ -85,11 +89,11 @@ async def _chat_error(request: Request, error: Exception) -> Response:
     metered = metered_of(request.scope)
     if metered is not None:
         await metered.tell(error.levels if isinstance(error, OverLimit) else None)
-    return answer_of(error)
+    return answer_of(error, naming_of(request.url.path))
 
 
-def answer_of(error: ChatError) -> Response:
-    """The answer that says it."""
+def answer_of(error: ChatError, naming: Naming) -> Response:
+    """The answer that says it, with the names that its client knows."""
     headers = {}
     if isinstance(error, NotAuthenticated):
         # RFC 6750: who has sent no token is told no error.
@@ -103,24 +107,36 @@ def answer_of(error: ChatError) -> Response:
     if isinstance(error, errors.Cancelled):
         # OpenAI's SDKs repeat a 409, and would start again what somebody has just stopped.
         headers["x-should-retry"] = "false"
-    return _answer(body_of(error), status_of(error), headers)
+    return _answer(body_of(error, naming), status_of(error), headers)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
     code = _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
     body = error_body(f"{HTTPStatus(status).phrase}.", kind, None, code)
-    return _answer(body, status, dict(error.headers or {}))
+    return _answer(body, status, headers)
 
 
-async def _query_error(_request: Request, error: Exception) -> Response:
+def _allowed(request: Request) -> list[str]:
+    # The framework names the methods of one route, but an address has several.
+    routes = request.app.routes
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    return [
+        method
+        for method in _METHODS
+        if any(it.matches({**scope, "method": method})[0] is Match.FULL for it in routes)
+    ]
+
+
+async def _query_error(request: Request, error: Exception) -> Response:
     # Of a path or a query: bodies are read by ``parsing``.
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
     param = str(problem["loc"][-1])
-    body = error_body(
-        f"{param}: {problem['msg']}", "invalid_request_error", param, errors.InvalidRequest.code
-    )
-    return _answer(body, 400, {})
+    wrong = errors.InvalidRequest(sentence_of(problem, param), param=param)
+    return await _chat_error(request, wrong)

@@ -16,6 +16,7 @@ from services.api.access.refusals import NotAuthenticated, WrongHost, WrongOrigi
 from services.api.completions.scope_keys import CALLER
 from services.api.error_handlers import answer_of
 from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW
+from services.api.spelling import naming_of
 from shared.errors import ChatError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -38,7 +39,7 @@ class Guard:
             try:
                 await self._admit_request(scope)
             except ChatError as error:
-                await answer_of(error)(scope, receive, send)
+                await answer_of(error, naming_of(scope["path"]))(scope, receive, send)
                 return
         elif scope["type"] == "websocket":
             try:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from services.api.completions.failures import internal_error_body
-from services.api.completions.scope_keys import ANSWER_HEADERS, REQUEST_ID
+from services.api.completions.scope_keys import ANSWER_HEADERS, REQUEST_ID, SENT_QUERY
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -89,7 +89,7 @@ def _drop_trailing_slash(scope: Scope) -> None:
 
 def _spell_query(scope: Scope) -> None:
     # Routes name their parameters in camelCase; both faces take either spelling.
-    query = scope["query_string"]
+    query = scope[SENT_QUERY] = scope["query_string"]
     if b"_" in query and scope["path"].startswith(_FACES):
         scope["query_string"] = _SNAKE_NAME.sub(
             lambda name: to_camel(name[0].decode()).encode(), query

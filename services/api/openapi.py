@@ -40,6 +40,7 @@ _BODIES: Sequence[type[BaseModel]] = (
 )
 _SNAKE_FACE = "/ai-chat/api"
 _ALIKE = frozenset({"ErrorBody"})
+_FOREIGN = ("HTTPValidationError", "ValidationError")
 _TEMPLATE = "#/components/schemas/{model}"
 
 
@@ -51,6 +52,18 @@ def document(app: FastAPI) -> dict[str, Any]:
             [(model, "validation") for model in _BODIES], ref_template=_TEMPLATE
         )
         schema.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+        _drop_what_never_comes(schema)
         respell(schema, _SNAKE_FACE, keep=_ALIKE)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _drop_what_never_comes(schema: dict[str, Any]) -> None:
+    # FastAPI promises a 422 of its own for every parameter; ours are 400 with the one body.
+    for item in schema["paths"].values():
+        for operation in item.values():
+            unprocessable = operation["responses"].get("422", {})
+            if _FOREIGN[0] in str(unprocessable):
+                del operation["responses"]["422"]
+    for name in _FOREIGN:
+        schema["components"]["schemas"].pop(name, None)

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from services.api.problems import sentence_of
 from shared.errors import InvalidRequest
 
 _DEPTH: Final = 64
@@ -15,8 +16,8 @@ _CONTAINERS: Final = 50_000
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 
 
-def parse_body(body: bytes, model: type[_MODEL]) -> _MODEL:
-    """Read a JSON object as ``model``.
+def parse_body(body: bytes, model: type[_MODEL], what: str = "body") -> _MODEL:
+    """Read a JSON object as ``model``; ``what`` is how its client calls it.
 
     Raises:
         InvalidRequest: not JSON, too deep or too much in pieces, NUL in a string, or not of this
@@ -26,19 +27,21 @@ def parse_body(body: bytes, model: type[_MODEL]) -> _MODEL:
         # orjson refuses lone surrogates and bytes that are not UTF-8, which no store takes either.
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        message = f"The body is not valid JSON: {error.msg} (at character {error.pos})."
+        where = f"is not valid JSON (at character {error.pos})" if body.strip() else "is empty"
+        message = f"The {what} {where}; it must be a JSON object."
         raise InvalidRequest(message) from error
     if not isinstance(value, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+        message = f"The {what} must be a JSON object."
+        raise InvalidRequest(message)
     if body.count(b"[") + body.count(b"{") > _DEPTH or b"\\u0000" in body:
-        _inspect(value)
+        _inspect(value, what)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise _invalid(error, value) from error
 
 
-def _inspect(root: dict[str, Any]) -> None:
+def _inspect(root: dict[str, Any], what: str) -> None:
     """Walk depth first: it remembers one path, however much the body holds."""
     path: list[str | int] = []
     levels = [_children(root)]
@@ -58,7 +61,7 @@ def _inspect(root: dict[str, Any]) -> None:
         elif isinstance(value, (dict, list)):
             containers += 1
             path.append(key)
-            _refuse_bulk(len(path), containers)
+            _refuse_bulk(len(path), containers, what)
             levels.append(_children(value))
 
 
@@ -66,12 +69,12 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:  # noqa: ANN401 - 
     return iter(value.items()) if isinstance(value, dict) else enumerate(value)
 
 
-def _refuse_bulk(depth: int, containers: int) -> None:
+def _refuse_bulk(depth: int, containers: int, what: str) -> None:
     if depth >= _DEPTH:
-        message = f"The body nests more than {_DEPTH} levels deep."
+        message = f"The {what} nests more than {_DEPTH} levels deep."
         raise InvalidRequest(message)
     if containers > _CONTAINERS:
-        message = f"The body holds more than {_CONTAINERS} lists and objects."
+        message = f"The {what} holds more than {_CONTAINERS} lists and objects."
         raise InvalidRequest(message)
 
 
@@ -82,13 +85,9 @@ def _refuse_nul(text: str, path: Sequence[str | int]) -> None:
 
 
 def _invalid(error: ValidationError, value: object) -> InvalidRequest:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    problem = error.errors(include_url=False, include_input=False)[0]
     where = _dotted(_real_path(problem["loc"], value))
-    reason = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        reason = "this field is required"
-    message = f"{where}: {reason}" if where else reason
-    return InvalidRequest(message, param=where or None)
+    return InvalidRequest(sentence_of(problem, where), param=where or None)
 
 
 def _real_path(loc: Sequence[str | int], value: object) -> list[str | int]:

@@ -49,7 +49,7 @@ class ApiKeys:
         )
         record = await self._store.create(wanted)
         if record.digest != wanted.digest:
-            raise InvalidRequest("there is another key with this id", param="id")
+            raise InvalidRequest("There is another key with this id.", param="id")
         try:
             await self._copies.create(record.digest, record.to_copy())
         except BrokerUnavailable as error:
@@ -74,7 +74,7 @@ class ApiKeys:
         """
         record = await self._store.revoke(command.key_id, to_milliseconds(self._now()))
         if record is None:
-            raise KeyNotFound("there is no such key", param="id")
+            raise KeyNotFound("There is no such key.", param="id")
         try:
             await self._copies.put(record.digest, record.to_copy())
         except BrokerUnavailable as error:
@@ -85,19 +85,19 @@ class ApiKeys:
 
 def _check(command: CreateKey, now: datetime) -> None:
     if parse_session_id(command.key_id) != command.key_id:
-        raise InvalidRequest("an id of a key is a UUID", param="id")
+        raise InvalidRequest("An id of a key is a UUID.", param="id")
     if command.user_id.startswith(ANONYMOUS):
-        message = f"names that begin with {ANONYMOUS} are those of callers without a token"
+        message = f"Names that begin with {ANONYMOUS} are those of callers without a token."
         raise InvalidRequest(message, param="user")
     if not _ROLES.issuperset(command.roles):
-        message = f"there is one role, {ADMIN}"
+        message = f"There is one role, {ADMIN}."
         raise InvalidRequest(message, param="roles")
     if command.expires_at is not None and command.expires_at.tzinfo is None:
-        raise InvalidRequest("a moment needs its offset from UTC", param="expires_at")
+        raise InvalidRequest("A moment needs its offset from UTC.", param="expires_at")
     if command.expires_at is not None and command.expires_at <= now:
-        raise InvalidRequest("the key would have expired already", param="expires_at")
+        raise InvalidRequest("The key would have expired already.", param="expires_at")
 
 
 def _not_copied(error: BrokerUnavailable) -> HistoryUnavailable:
-    message = f"it is stored, but gateways will only hear of it later ({error.message})"
+    message = f"It is stored, but gateways will only hear of it later: {error.message}"
     return HistoryUnavailable(message)

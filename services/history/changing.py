@@ -1,6 +1,6 @@
 """Change what people say about a session: its title and its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -40,13 +40,13 @@ class Changing:
         for _ in range(_ATTEMPTS):
             session = found(await self._store.get(command.user_id, command.session_id))
             if command.version not in (None, session.version):
-                raise _conflict(session)
-            if command.title is None and not settings and not command.cleared:
+                raise _conflict(session, command.version)
+            if _is_so(session, command.title, {**dict.fromkeys(command.cleared), **settings}):
                 return SessionReply(session=session.to_session())
             changed = await self._change(session, command, settings)
             if changed is not None:
                 return SessionReply(session=changed.to_session())
-        raise HistoryUnavailable("the session is changed by others all the time")
+        raise HistoryUnavailable("Others change this session all the time; try again.")
 
     async def _change(
         self, session: SessionRecord, command: UpdateSession, settings: dict[str, object]
@@ -62,17 +62,23 @@ class Changing:
         return await self._store.change(session.user_id, session.id, session.version, change)
 
 
+def _is_so(session: SessionRecord, title: str | None, wanted: Mapping[str, object]) -> bool:
+    # A title that a message has given is not a person's, though it may read alike.
+    kept = title is None or title == session.title
+    return kept and all(getattr(session, name) == value for name, value in wanted.items())
+
+
 def _settings(command: UpdateSession) -> dict[str, object]:
     settings = command.settings.model_dump(exclude_none=True) if command.settings else {}
     for name in command.cleared:
         if name not in SETTINGS:
-            raise InvalidRequest("only settings can be cleared", param="cleared")
+            raise InvalidRequest("Only settings can be cleared.", param="cleared")
         if name in settings:
-            message = f"{name} is set and cleared at once"
+            message = f"The setting {name} is set and cleared at once."
             raise InvalidRequest(message, param="cleared")
     return settings
 
 
-def _conflict(session: SessionRecord) -> VersionConflict:
-    message = f"the session has been changed meanwhile: it has version {session.version}"
+def _conflict(session: SessionRecord, wanted: int | None) -> VersionConflict:
+    message = f"This session has version {session.version}, not {wanted}."
     return VersionConflict(message, param="version")

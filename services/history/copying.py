@@ -204,7 +204,7 @@ class Copying:
             if look:
                 # It may be the end that the asker has just seen.
                 await self._freshness.everything()
-        raise MessageNotFound("the session has no such message", param="message_id")
+        raise MessageNotFound("This message does not exist.", param="message_id")
 
 
 def _copy(message: MessageRecord, session: SessionRecord) -> MessageRecord:

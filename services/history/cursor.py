@@ -50,8 +50,8 @@ def _decoded(cursor: str) -> tuple[int, str]:
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("the cursor is malformed", param="cursor") from error
+        raise InvalidRequest("The cursor is none that a page has given.", param="cursor") from error
     match = _CONTENT.fullmatch(text)
     if match is None:
-        raise InvalidRequest("the cursor is malformed", param="cursor")
+        raise InvalidRequest("The cursor is none that a page has given.", param="cursor")
     return int(match[1]), match[2]

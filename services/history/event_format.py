@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from services.history.ports import RawEvent
+from services.history.event_ports import RawEvent
 from shared.contracts import subjects
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.wire import WireModel

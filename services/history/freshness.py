@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from services.history.event_format import Event, Poison, parse_event
-from services.history.ports import EventLog, RawEvent, TurnStore
+from services.history.event_ports import EventLog, RawEvent
+from services.history.ports import TurnStore
 from services.history.recorder import Recorder
 from services.history.records import Known
 from shared.contracts.events import CompletionAccepted

@@ -48,7 +48,7 @@ class Operation(Generic[_Q, _R]):
             return self._failure(error.code, error.message, error.param)
         except Exception:
             log.exception("query_failed", operation=self.question.name)
-            return self._failure(ChatError.code, "the history service failed")
+            return self._failure(ChatError.code, "The history service failed.")
         return data
 
     async def _ask(self, body: bytes) -> _R:
@@ -57,13 +57,13 @@ class Operation(Generic[_Q, _R]):
         except ValidationError as error:
             # Not the whole error: it quotes what was sent.
             place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
-            message = f"not a {self.question.query.__name__}: {place or 'body'}"
+            message = f"This is no {self.question.query.__name__}: see {place or 'its body'}."
             raise InvalidRequest(message, param=place or None) from error
         try:
             async with asyncio.timeout(self.deadline or self._allowed):
                 return await self.use_case(query)
         except TimeoutError as error:
-            raise HistoryUnavailable("the database does not answer in time") from error
+            raise HistoryUnavailable("The database does not answer in time.") from error
 
     @property
     def _allowed(self) -> float:
@@ -109,5 +109,5 @@ async def _undecoded(message: NatsMessage) -> bytes:
 
 def _check_size(size: int, limit: int) -> None:
     if size > limit - _SLACK:
-        message = f"the reply has {size} bytes, the broker carries {limit}"
+        message = f"The reply has {size} bytes; the broker carries {limit}."
         raise PayloadTooLarge(message)

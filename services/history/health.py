@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from time import perf_counter
 
-from services.history.ports import EventLog, SessionStore
-from shared.contracts.history import HealthQuery, HistoryHealth
+from services.history.event_ports import EventLog
+from services.history.ports import SessionStore
+from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError
 

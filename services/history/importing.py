@@ -58,7 +58,9 @@ def import_messages(
         for it in sorted(planted.values(), key=lambda it: it.depth)
     ]
     if active_leaf is not None and active_leaf not in planted:
-        raise InvalidRequest("active_leaf is none of the messages", param="active_leaf")
+        raise InvalidRequest(
+            "The field active_leaf names none of the messages.", param="active_leaf"
+        )
     last = max(turns.values(), default=0)
     end = active_leaf
     if end is None and planted:
@@ -73,15 +75,15 @@ def import_messages(
 
 def _plant(messages: Sequence[StoredMessage]) -> dict[MessageId, _Planted]:
     if len(messages) > MOST_MESSAGES:
-        text = f"a session can be imported with at most {MOST_MESSAGES} messages"
+        text = f"A session can be imported with at most {MOST_MESSAGES} messages."
         raise InvalidRequest(text, param="messages")
     planted: dict[MessageId, _Planted] = {}
     for index, message in enumerate(messages):
         if message.id in planted:
-            raise _no_tree(index, "id", "another message has the same id")
+            raise _no_tree(index, "id", "is that of another message, too")
         parent = planted.get(message.parent_id) if message.parent_id is not None else None
         if message.parent_id is not None and parent is None:
-            raise _no_tree(index, "parent_id", "the parent is not among the messages before it")
+            raise _no_tree(index, "parent_id", "names none of the messages before it")
         time = to_milliseconds(_aware(message.created_at))
         depth, since = (parent.depth, parent.time) if parent is not None else (0, time)
         planted[message.id] = _Planted(message, depth + 1, max(time, since))
@@ -138,4 +140,5 @@ def _aware(moment: datetime) -> datetime:
 
 
 def _no_tree(index: int, field: str, why: str) -> InvalidRequest:
-    return InvalidRequest(f"messages[{index}].{field}: {why}", param=f"messages[{index}].{field}")
+    where = f"messages[{index}].{field}"
+    return InvalidRequest(f"The field {where} {why}.", param=where)

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from services.history.event_format import Event, Poison, parse_event
-from services.history.ports import DeadLetters, Delivery, RawEvent
+from services.history.event_ports import DeadLetters, Delivery, RawEvent
 from services.history.recorder import Recorder
 from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError

@@ -46,13 +46,13 @@ class Ongoing(Generic[_T]):
         task = self._tasks.get(key)
         if task is None:
             if len(self._tasks) >= self._most:
-                raise HistoryUnavailable("too many sessions are being copied; try again")
+                raise HistoryUnavailable("Too many sessions are being copied; try again.")
             task = asyncio.create_task(self._bounded(work), name="history-ongoing")
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
         done, _ = await asyncio.wait({task}, timeout=self._patience)
         if not done:
-            raise HistoryUnavailable("the session is still being copied; ask again to wait for it")
+            raise HistoryUnavailable("The session is still being copied; ask again to wait for it.")
         return task.result()
 
     async def stop(self) -> None:
@@ -70,4 +70,4 @@ class Ongoing(Generic[_T]):
             async with self._room, asyncio.timeout(_LONGEST):
                 return await work()
         except TimeoutError as error:
-            raise HistoryUnavailable("it took too long; ask again to go on with it") from error
+            raise HistoryUnavailable("It took too long; ask again to go on with it.") from error

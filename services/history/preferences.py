@@ -2,8 +2,10 @@
 
 from services.history.preset_ports import SettingsStore
 from services.history.preset_records import ModelSettingsRecord, PreferencesRecord
+from services.history.records import SETTINGS
 from shared.contracts.presets import (
     AllModelSettings,
+    ChangePreferences,
     ModelSettingsQuery,
     Preferences,
     PreferencesQuery,
@@ -45,6 +47,13 @@ class KeptSettings:
         record = await self._store.preferences(query.user_id)
         fields = record.model_dump(exclude={"id"}) if record is not None else {}
         return PreferencesReply(preferences=Preferences(**fields))
+
+    async def change_preferences(self, command: ChangePreferences) -> PreferencesReply:
+        """Change some of the user's; what is set and cleared at once is set."""
+        given = command.settings.model_dump(exclude_none=True)
+        cleared = set(SETTINGS).intersection(command.cleared).difference(given)
+        record = await self._store.change_preferences(command.user_id, given, cleared)
+        return PreferencesReply(preferences=Preferences(**record.model_dump(exclude={"id"})))
 
     async def set_preferences(self, command: SetPreferences) -> PreferencesReply:
         """Replace the user's."""

@@ -20,5 +20,6 @@ def preset_operations(presets: Presets, settings: KeptSettings) -> Sequence[Oper
         Operation(asked.MODEL_SETTINGS, settings.models),
         Operation(asked.SET_MODEL_SETTINGS, settings.set_model),
         Operation(asked.GET_PREFERENCES, settings.preferences),
+        Operation(asked.CHANGE_PREFERENCES, settings.change_preferences),
         Operation(asked.SET_PREFERENCES, settings.set_preferences),
     )

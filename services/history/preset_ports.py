@@ -4,6 +4,7 @@ Every method raises ``shared.errors.HistoryUnavailable`` when the database is aw
 ``services.history.ports.RefusedByStore`` when it will never take this document.
 """
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from services.history.preset_records import (
@@ -47,7 +48,7 @@ class KnownSettings(NamedTuple):
 
 
 class SettingsStore(Protocol):
-    """Settings of models and preferences of users: each is replaced whole, the last one stands."""
+    """Settings of models and preferences of users: the last word stands."""
 
     async def models(self) -> KnownSettings:
         """All of them."""
@@ -63,6 +64,12 @@ class SettingsStore(Protocol):
 
     async def preferences(self, user_id: UserId) -> PreferencesRecord | None:
         """The user's, if there are any."""
+        ...
+
+    async def change_preferences(
+        self, user_id: UserId, given: Mapping[str, object], cleared: Collection[str]
+    ) -> PreferencesRecord:
+        """Set these of the user's, take those away, both at once; gives all of them."""
         ...
 
     async def put_preferences(self, preferences: PreferencesRecord) -> None:

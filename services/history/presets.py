@@ -31,7 +31,7 @@ _SETTINGS: Final = frozenset(SessionSettings.model_fields)
 
 def _found(preset: PresetRecord | None) -> PresetRecord:
     if preset is None:
-        raise PresetNotFound("the preset does not exist", param="id")
+        raise PresetNotFound("This preset does not exist.", param="preset_id")
     return preset
 
 
@@ -88,7 +88,7 @@ class Presets:
         return PresetReply(preset=_found(await self._store.create(record)).to_preset())
 
     async def update(self, command: UpdatePreset) -> PresetReply:
-        """Change what the command names; the version rises by one.
+        """Change what the command names; the version rises by one, if anything is different then.
 
         Raises:
             PresetNotFound: the user owns no such preset; public ones of others are among them.
@@ -96,10 +96,13 @@ class Presets:
         """
         for _ in range(_TRIES):
             record = await self._own(command.user_id, command.preset_id, command.version)
-            changed = _changed(record, command, to_milliseconds(self._now()))
+            changed = _changed(record, command)
+            if changed == record:
+                return PresetReply(preset=record.to_preset())
+            changed = _moved(changed, to_milliseconds(self._now()))
             if await self._store.replace(changed, record.version):
                 return PresetReply(preset=changed.to_preset())
-        raise VersionConflict("others change the preset at the same time")
+        raise VersionConflict("Others change this preset at the same time; try again.")
 
     async def delete(self, command: DeletePreset) -> PresetReply:
         """Remove it for good; gives it as it was.
@@ -112,7 +115,7 @@ class Presets:
             record = await self._own(command.user_id, command.preset_id, command.version)
             if await self._store.delete(record.user_id, record.id, record.version):
                 return PresetReply(preset=record.to_preset())
-        raise VersionConflict("others change the preset at the same time")
+        raise VersionConflict("Others change this preset at the same time; try again.")
 
     async def _own(self, user_id: UserId, preset_id: str, version: int | None) -> PresetRecord:
         record = _found(await self._store.get(user_id, preset_id))
@@ -120,25 +123,22 @@ class Presets:
             # What may only be read does not exist for who would change it.
             _found(None)
         if version is not None and version != record.version:
-            message = f"the preset has version {record.version}, not {version}"
+            message = f"This preset has version {record.version}, not {version}."
             raise VersionConflict(message, param="version")
         return record
 
 
-def _changed(record: PresetRecord, command: UpdatePreset, now: int) -> PresetRecord:
+def _changed(record: PresetRecord, command: UpdatePreset) -> PresetRecord:
     named = command.model_dump(include={"name", "description", "public"}, exclude_none=True)
     settings = command.settings.model_dump(exclude_none=True) if command.settings else {}
     cleared = dict.fromkeys(_SETTINGS.intersection(command.cleared))
-    return record.model_copy(
-        update={
-            **cleared,
-            **settings,
-            **named,
-            "version": record.version + 1,
-            # Moves even where another process's clock is ahead of this one.
-            "updated_at": max(now, record.updated_at + 1),
-        }
-    )
+    return record.model_copy(update={**cleared, **settings, **named})
+
+
+def _moved(record: PresetRecord, now: int) -> PresetRecord:
+    # Moves even where another process's clock is ahead of this one.
+    moved = max(now, record.updated_at + 1)
+    return record.model_copy(update={"version": record.version + 1, "updated_at": moved})
 
 
 def _to_cursor(order: str) -> str:
@@ -150,7 +150,7 @@ def _parse_cursor(cursor: str) -> str:
         padded = cursor + "=" * (-len(cursor) % 4)
         order = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("the cursor is malformed", param="cursor") from error
+        raise InvalidRequest("The cursor is none that a page has given.", param="cursor") from error
     if "\x01" not in order or "\0" in order:
-        raise InvalidRequest("the cursor is malformed", param="cursor")
+        raise InvalidRequest("The cursor is none that a page has given.", param="cursor")
     return order

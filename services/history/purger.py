@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from services.history.ports import EventLog, LogState
+from services.history.event_ports import EventLog, LogState
 
 _FIRST_NUDGE: Final = 64 * 1024
 

@@ -107,7 +107,7 @@ class Reading:
     async def _named(self, session: SessionRecord, message_id: MessageId) -> Node:
         message = await self._ends.message(session, message_id)
         if message is None:
-            raise MessageNotFound("the session has no such message", param="leaf")
+            raise MessageNotFound("This message does not exist.", param="leaf")
         return message.node()
 
     async def _last_user(

@@ -33,7 +33,7 @@ def found(session: SessionRecord | None) -> SessionRecord:
         SessionNotFound: there is none: unknown, deleted and foreign look alike.
     """
     if session is None:
-        raise SessionNotFound("the session does not exist", param="session_id")
+        raise SessionNotFound("This session does not exist.", param="session_id")
     return session
 
 

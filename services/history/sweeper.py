@@ -7,7 +7,8 @@ from typing import Final
 import structlog
 
 from services.history.event_format import Poison, parse_event
-from services.history.ports import EventLog, TurnStore
+from services.history.event_ports import EventLog
+from services.history.ports import TurnStore
 from services.history.recorder import Recorder
 from services.history.records import OpenCompletion, from_milliseconds, to_milliseconds
 from shared.contracts.chat import CompletionStatus, Failure
@@ -86,6 +87,6 @@ def _end_of(completion: OpenCompletion, now: datetime) -> CompletionCompleted:
         created_at=from_milliseconds(completion.accepted_at),
         completed_at=now,
         attempts=0,
-        error=Failure(code=WorkerLost.code, message="the completion never came to its end"),
+        error=Failure(code=WorkerLost.code, message="The completion never came to its end."),
         place=completion.place,
     )

@@ -73,9 +73,9 @@ def nearest_rank(values: Iterable[int], share: float) -> float | None:
 def _check_days(query: UsageQuery) -> None:
     days = (query.last - query.first).days + 1
     if days < 1:
-        raise InvalidRequest("the first day comes after the last", param="first")
+        raise InvalidRequest("The first day comes after the last.", param="first")
     if days > MOST_DAYS:
-        message = f"at most {MOST_DAYS} days at once, not {days}"
+        message = f"At most {MOST_DAYS} days can be asked for at once, not {days}."
         raise InvalidRequest(message, param="first")
 
 

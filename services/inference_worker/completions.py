@@ -117,7 +117,7 @@ class Completions:
             log.exception("completion_crashed")
             answer = attempt.listener.answer
             said = answer.said() if answer else Said()
-            await self._end(attempt, failed(ChatError("the worker failed")), said)
+            await self._end(attempt, failed(ChatError("The worker failed.")), said)
 
     async def _take_on(self, attempt: Attempt) -> Claim | None:
         """Whether and from where this worker goes on; ``None`` where nothing is left to do."""
@@ -168,7 +168,9 @@ class Completions:
         if stop.reason is StopReason.CANCELLED:
             return cancelled(engine_ran=False)
         if claimed.exhausted:
-            return failed(WorkerLost(f"{MAX_ATTEMPTS} attempts ended without an answer"))
+            return failed(
+                WorkerLost(f"The answer failed {MAX_ATTEMPTS} times and is not tried again.")
+            )
         if job.deliveries > 1:
             await answer.go_on(claimed.digest)
         # From this frame on, readers and successors know that an engine is asked.

@@ -130,7 +130,7 @@ class Generation:
         if way is Way.NONE or (
             way is Way.CONTINUE and not await self._ability.continues(run.model)
         ):
-            raise WorkerLost("the answer broke off and this kind of answer cannot be continued")
+            raise WorkerLost("The answer broke off, and this kind of answer cannot be continued.")
         request: RunCompletion | None = run
         seam: Seam = NoSeam()
         if way is Way.REPLAY:
@@ -143,7 +143,7 @@ class Generation:
         try:
             return await self._stream(request, answer, seam)
         except Diverged as error:
-            raise WorkerLost("the engine says something else than what was sent before") from error
+            raise WorkerLost("The engine says something else than what was sent before.") from error
         except ContextLengthExceeded:
             if way is not Way.CONTINUE or run.droppable:
                 raise
@@ -170,7 +170,7 @@ class Generation:
                     return finish
                 if self._coalesce and answer.started:
                     await asyncio.sleep(self._coalesce)
-        raise EngineError("the engine ended its answer without a last word")
+        raise EngineError("The engine ended its answer without a last word.")
 
 
 def _way(run: RunCompletion, answer: Answer) -> Way:

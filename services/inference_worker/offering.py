@@ -223,7 +223,7 @@ class Offering:
 
 
 def _stopping() -> ServerShutdown:
-    return ServerShutdown("the worker is stopping")
+    return ServerShutdown("The worker is stopping.")
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:

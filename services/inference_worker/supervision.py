@@ -86,16 +86,16 @@ def _generated(generating: asyncio.Task[Finish], *, last: bool) -> Outcome | Han
         return failed(error)
     except Exception:
         log.exception("generation_crashed")
-        return failed(ChatError("the worker failed in the middle of the answer"))
+        return failed(ChatError("The worker failed in the middle of the answer."))
 
 
 def _stopped(reason: StopReason | None, run: RunCompletion, answer: Answer) -> Outcome | HandedOn:
     if reason is StopReason.CANCELLED:
         return cancelled(engine_ran=True)
     if reason is None:
-        return failed(DeadlineExceeded("the answer took longer than it may"))
+        return failed(DeadlineExceeded("The answer took longer than it may."))
     if reason is StopReason.YIELDED:
         return HandedOn(None)
     if answer.started and not run.whole and way_on(run, answer.said()) is Way.NONE:
-        return failed(ServerShutdown("the worker is shutting down"))
+        return failed(ServerShutdown("The worker is shutting down."))
     return HandedOn(0.0, in_order=True)

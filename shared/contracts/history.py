@@ -238,15 +238,3 @@ class SessionHead(Reply):
     last_user: MessageRef | None = None
     """The user message nearest to the leaf on its branch; the leaf itself if it is one."""
     titled: bool = False
-
-
-class HealthQuery(WireModel):
-    """Is the history service well?"""
-
-
-class HistoryHealth(Reply):
-    """``database_ok`` is a ping of MongoDB with its latency; ``backlog`` counts waiting events."""
-
-    database_ok: bool = False
-    database_latency_ms: float | None = None
-    backlog: int | None = None

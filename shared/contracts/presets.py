@@ -136,6 +136,15 @@ class SetPreferences(WireModel):
     preferences: Preferences
 
 
+class ChangePreferences(WireModel):
+    """Change some of them: what is absent stays as it is."""
+
+    user_id: UserId
+    settings: SessionSettings
+    cleared: list[str] = Field(default_factory=list)
+    """Names of settings that the user prefers nothing for any more."""
+
+
 class PreferencesReply(Reply):
     """As they are now."""
 
@@ -150,4 +159,5 @@ DELETE_PRESET: Final = Question("delete_preset", DeletePreset, PresetReply)
 MODEL_SETTINGS: Final = Question("model_settings", ModelSettingsQuery, AllModelSettings)
 SET_MODEL_SETTINGS: Final = Question("set_model_settings", SetModelSettings, AllModelSettings)
 GET_PREFERENCES: Final = Question("get_preferences", PreferencesQuery, PreferencesReply)
+CHANGE_PREFERENCES: Final = Question("change_preferences", ChangePreferences, PreferencesReply)
 SET_PREFERENCES: Final = Question("set_preferences", SetPreferences, PreferencesReply)

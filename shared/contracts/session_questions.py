@@ -7,8 +7,6 @@ from shared.contracts.history import (
     DeleteSession,
     ForkSession,
     GetSession,
-    HealthQuery,
-    HistoryHealth,
     ImportSession,
     ListSessions,
     MessageTree,
@@ -21,6 +19,7 @@ from shared.contracts.history import (
     SessionReply,
     UpdateSession,
 )
+from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.questions import Question
 
 LIST_SESSIONS: Final = Question("list_sessions", ListSessions, SessionPage, patient=True)

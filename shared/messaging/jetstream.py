@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import nats.errors
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.contracts.jetstream_api import API, direct_get, message_delete
 from shared.errors import BrokerUnavailable
+
+log = structlog.stdlib.get_logger(__name__)
 
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 LIMIT_REACHED: Final = 10077
@@ -103,7 +106,7 @@ class JetStream:
             all_headers[TTL] = str(max(1, -int(-ttl // 1)))
         reply = _object(await self._request(subject, payload, all_headers or None))
         if "seq" not in reply:
-            message = f"what answers on {subject} is no stream"
+            message = f"What answers on {subject} is no stream."
             raise BrokerUnavailable(message)
         return int(reply["seq"])
 
@@ -201,8 +204,8 @@ class JetStream:
 
 
 def _unavailable(error: Exception) -> BrokerUnavailable:
-    reason = str(error) or type(error).__name__
-    return BrokerUnavailable(f"NATS did not answer: {reason}")
+    log.info("nats_did_not_answer", error=str(error) or type(error).__name__)
+    return BrokerUnavailable("NATS did not answer.")
 
 
 def _object(message: Msg) -> dict[str, Any]:
@@ -212,7 +215,7 @@ def _object(message: Msg) -> dict[str, Any]:
     except ValueError as error:
         raise _unavailable(error) from error
     if not isinstance(reply, dict):
-        raise BrokerUnavailable("what NATS answered is not of JetStream")
+        raise BrokerUnavailable("What NATS answered is not of JetStream.")
     if "error" in reply:
         raise _api_error(reply["error"])
     return reply

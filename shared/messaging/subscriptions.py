@@ -112,4 +112,4 @@ class ProvenSubscription:
         await self._callback(message)
 
     def _not_live(self) -> BrokerUnavailable:
-        return BrokerUnavailable(f"the subscription to {self._subject} did not become live")
+        return BrokerUnavailable(f"The subscription to {self._subject} did not become live.")

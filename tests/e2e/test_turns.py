@@ -93,6 +93,9 @@ async def test_former_answers_and_wordings_stay_as_branches(http: httpx.AsyncCli
     shown = await branch(http, session)
     assert [one["id"] for one in shown] == [anew["user_message"]["id"], anew["ai_message"]["id"]]
     assert shown[0]["sibling_ids"] == [question, anew["user_message"]["id"]]
+    one = await http.get(f"{path}/{question}/")
+    assert one.json()["sibling_ids"] == shown[0]["sibling_ids"]
+    assert one.json()["content"].startswith("one ")
     former = await branch(http, session, leaf=answer)
     assert [one["id"] for one in former] == [question, answer]
     assert former[1]["sibling_ids"] == [answer, again["ai_message"]["id"]]
@@ -111,10 +114,12 @@ async def test_pages_go_both_ways(http: httpx.AsyncClient) -> None:
     newest = (await http.get(path, params={"limit": 2})).json()
     older = (await http.get(path, params={"limit": 2, "cursor": newest["next_cursor"]})).json()
     oldest = (await http.get(path, params={"limit": 2, "cursor": older["next_cursor"]})).json()
-    assert "next_cursor" not in oldest
+    assert oldest["next_cursor"] is None
     depths = [[one["depth"] for one in page["messages"]] for page in (newest, older, oldest)]
     assert depths == [[5, 6], [3, 4], [1, 2]]
-    newer = (await http.get(path, params={"limit": 2, "cursor": "after-2"})).json()
+    first = (await http.get(path, params={"limit": 2, "cursor": "after-0"})).json()
+    assert first["messages"] == oldest["messages"]
+    newer = (await http.get(path, params={"limit": 2, "cursor": first["previous_cursor"]})).json()
     assert ([one["depth"] for one in newer["messages"]], newer["previous_cursor"]) == (
         [3, 4],
         "after-4",
@@ -130,6 +135,8 @@ async def test_a_fork_an_export_and_an_import_hold_what_was_said(http: httpx.Asy
     )
     assert (fork.status_code, fork.json()["message_count"]) == (201, 2)
     assert fork.json()["temperature"] == 0.5
+    whole = await http.post(f"{SESSIONS}{session}/fork/")
+    assert (whole.status_code, whole.json()["message_count"]) == (201, 4)
     exported = await http.get(f"{SESSIONS}{session}/export/")
     assert exported.headers["content-disposition"] == 'attachment; filename="Mine.json"'
     imported = await http.post(f"{SESSIONS}import/", content=exported.content)
@@ -212,6 +219,8 @@ async def test_bad_turns_are_refused_and_leave_nothing(http: httpx.AsyncClient) 
         ("PATCH", f"{path}/messages/{UNKNOWN}/", {"message": "x"}, 404),
         ("POST", f"{path}/fork/", {"message_id": UNKNOWN}, 404),
         ("POST", f"{path}/fork/", {}, 400),
+        ("GET", f"{path}/messages/{UNKNOWN}/", None, 404),
+        ("GET", f"{path}/messages/no-uuid/", None, 404),
         ("GET", f"{path}/messages/?cursor=zzz", None, 400),
         ("GET", f"{path}/messages/?limit=0", None, 400),
         ("GET", f"{path}/messages/?leaf={UNKNOWN}", None, 404),

@@ -16,8 +16,6 @@ from shared.contracts.history import (
     CreateSession,
     DeleteSession,
     GetSession,
-    HealthQuery,
-    HistoryHealth,
     ListSessions,
     SessionDetail,
     SessionHead,
@@ -26,6 +24,7 @@ from shared.contracts.history import (
     SessionReply,
     UpdateSession,
 )
+from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.messaging.jetstream import JetStream
 from tests.fakes.history.conversation import OTHER, SESSION, USER, Turn
 from tests.fakes.history.running import (

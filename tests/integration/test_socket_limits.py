@@ -44,6 +44,44 @@ BAD = [
 ]
 
 
+NAMED = [
+    ({}, "type"),
+    ({"type": "send_message"}, "message"),
+    (send("   "), "message"),
+    (send("x", maxTokens=0), "max_tokens"),
+    (send("x", parent_id=UNKNOWN), "parent_id"),
+    (send("x", parentId="?"), "parent_id"),
+    ({"type": "resume"}, "completion_id"),
+    ({"type": "resume", "completion_id": "chatcmpl-" + "0" * 32}, "completion_id"),
+    ({"type": "stop_generation", "completion_id": "chatcmpl-" + "f" * 32}, "completion_id"),
+]
+
+
+@pytest.mark.parametrize("text", ["", " ", "{", "[]", "x" + "[" * 90])
+async def test_what_is_no_message_is_called_one(gateway: RunningGateway, text: str) -> None:
+    async with at(gateway, await new_session(gateway)) as person:
+        await person.next()
+        await person.say(text)
+        error = (await person.next())["message"]
+    assert error.startswith("The message ")
+    assert error.endswith("; it must be a JSON object." if text != "[]" else "a JSON object.")
+
+
+async def test_an_error_names_the_field_that_was_sent_in_snake_case(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> None:
+    session = await new_session(gateway)
+    async with at(gateway, session) as person:
+        await person.next()
+        for message, param in NAMED:
+            await person.say(message)
+            assert (await person.next())["param"] == param, message
+        await person.say(send("x"))
+        await worker.take()
+        await person.say(send("y"))
+        assert (await person.next("error"))["param"] == "session_id"
+
+
 async def test_every_bad_message_gets_an_error_and_the_socket_goes_on(
     gateway: RunningGateway, worker: ScriptedWorker
 ) -> None:

@@ -71,8 +71,9 @@ class Model:
         return {
             "parent_model": "",
             "format": "gguf",
-            "family": "demo",
-            "families": ["demo"],
+            # Its name: lists show models by family and size, and all are of one size here.
+            "family": self.name,
+            "families": [self.name],
             "parameter_size": f"{self.parameter_count / 1e9:.1f}B",
             "quantization_level": "Q4_K_M",
         }

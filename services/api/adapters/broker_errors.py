@@ -3,8 +3,12 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import structlog
+
 from shared.errors import BrokerUnavailable
 from shared.messaging.jetstream import ApiError
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 @contextmanager
@@ -13,5 +17,5 @@ def refusals_mean_unavailable() -> Generator[None]:
     try:
         yield
     except ApiError as error:
-        message = f"NATS refused: {error.description}"
-        raise BrokerUnavailable(message) from error
+        log.warning("nats_refused", error=error.description)
+        raise BrokerUnavailable("The message broker refused this; try again later.") from error

@@ -12,8 +12,6 @@ from shared.contracts.history import (
     CreateSession,
     DeleteSession,
     GetSession,
-    HealthQuery,
-    HistoryHealth,
     ListSessions,
     Session,
     SessionDetail,
@@ -23,6 +21,7 @@ from shared.contracts.history import (
     SessionReply,
     UpdateSession,
 )
+from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.questions import Q, Question, R
 from shared.errors import HistoryUnavailable, SessionNotFound, error_from
 
@@ -90,5 +89,5 @@ class NatsHistory:
 
 def _session(reply: SessionReply) -> Session:
     if reply.session is None:
-        raise SessionNotFound("This session does not exist.", param="id")
+        raise SessionNotFound("This session does not exist.", param="session_id")
     return reply.session

@@ -58,6 +58,5 @@ class NatsRelisting:
                 with suppress(nats.errors.Error):  # closed: it goes with the connection
                     await subscription.unsubscribe()
         except (nats.errors.Error, OSError) as error:
-            message = f"NATS did not take the request: {error}"
-            raise BrokerUnavailable(message) from error
+            raise BrokerUnavailable("NATS did not take the request.") from error
         return list(replies.values())

@@ -26,7 +26,7 @@ def to_session_detail(session: Session, detail: SessionDetail) -> SessionDetailB
     return SessionDetailBody(
         **session.model_dump(),
         messages=[to_message_body(message) for message in detail.messages],
-        messages_truncated=True if detail.next_before_depth is not None else None,
+        messages_truncated=detail.next_before_depth is not None,
         next_cursor=older(detail, session.active_leaf),
         next_before_depth=detail.next_before_depth,
     )

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from services.api.access.refusals import NotAuthenticated, NotPermitted, WrongHost, WrongOrigin
+from services.api.spelling import AS_IT_IS, Naming, told
 from shared.errors import (
     Cancelled,
     ChatError,
@@ -43,9 +44,10 @@ def error_body(message: str, kind: str, param: str | None, code: str | None) -> 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def body_of(error: ChatError) -> dict[str, Any]:
-    """The error body of a failure."""
-    return error_body(error.message, _type_of(error), error.param, error.code)
+def body_of(error: ChatError, naming: Naming = AS_IT_IS) -> dict[str, Any]:
+    """The error body of a failure, with the names that its client knows."""
+    message, param = told(error, naming)
+    return error_body(message, _type_of(error), param, error.code)
 
 
 def internal_error_body() -> dict[str, Any]:

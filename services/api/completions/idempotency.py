@@ -171,7 +171,9 @@ def check_key(values: list[str]) -> str | None:
     (key, *more) = values
     printable = key.isascii() and key.isprintable()
     if more or not printable or not len(key.strip()) > 0 or len(key) > _LONGEST:
-        message = f"{HEADER} must be one value of 1 to {_LONGEST} printable ASCII characters."
+        message = (
+            f"The header {HEADER} must be one value of 1 to {_LONGEST} printable ASCII characters."
+        )
         raise InvalidRequest(message, param=HEADER)
     return key
 

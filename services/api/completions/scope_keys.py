@@ -4,6 +4,8 @@ from typing import Final
 
 REQUEST_ID: Final = "parley.request_id"
 """The name of the request, as its answer and the log carry it."""
+SENT_QUERY: Final = "parley.sent_query"
+"""The query as it came: routes see its names in one spelling."""
 ANSWER_HEADERS: Final = "parley.answer_headers"
 """A list of headers that the answer carries, be it a success or an error."""
 CALLER: Final = "parley.caller"

@@ -6,7 +6,6 @@ from shared.contracts.history import (
     CreateSession,
     DeleteSession,
     GetSession,
-    HistoryHealth,
     ListSessions,
     Session,
     SessionDetail,
@@ -15,6 +14,7 @@ from shared.contracts.history import (
     SessionPage,
     UpdateSession,
 )
+from shared.contracts.history_health import HistoryHealth
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel

@@ -50,8 +50,7 @@ class Stats(NamedTuple):
 
     counts: Counts
     by_day: Statement
-    by_model: dict[str, tuple[int, int, str]]
-    """Prompt tokens, completion tokens and what they cost, by model."""
+    by_model: Statement
 
 
 def period_of(first: str | None, last: str | None, today: date) -> Period:
@@ -67,10 +66,10 @@ def period_of(first: str | None, last: str | None, today: date) -> Period:
         begin = date.fromordinal(max(end.toordinal() - DAYS + 1, 1))
     days = (end - begin).days + 1
     if days < 1:
-        message = f"from: {begin} comes after {end}"
+        message = f"The day from ({begin}) comes after the day to ({end})."
         raise InvalidRequest(message, param="from")
     if days > _MOST_DAYS:
-        message = f"from: at most {_MOST_DAYS} days at once, not {days}"
+        message = f"At most {_MOST_DAYS} days can be asked for at once, not {days}."
         raise InvalidRequest(message, param="from")
     return Period(begin, end)
 
@@ -113,14 +112,11 @@ class Accounting:
 
     async def stats(self, user_id: UserId) -> Stats:
         """What the user has, and the last 30 days."""
-        counts, by_day = await asyncio.gather(
+        counts, by_day, by_model = await asyncio.gather(
             self._history.ask(COUNTS, CountsQuery(user_id=user_id)),
             self.statement(user_id, None, None, "day"),
+            self.statement(user_id, None, None, "model"),
         )
-        tokens = by_day.whole.used.models
-        by_model = {
-            model: (*tokens[model], self._cost({model: tokens[model]})) for model in sorted(tokens)
-        }
         return Stats(counts, by_day, by_model)
 
     def _line(self, row: UsageRow) -> Line:
@@ -131,7 +127,7 @@ class Accounting:
 
 
 def _day(text: str, param: str) -> date:
-    message = f"{param}: write a day as YYYY-MM-DD"
+    message = f"The day {param} is written as YYYY-MM-DD."
     # fromisoformat would take weeks and days without hyphens too.
     if _DAY.fullmatch(text) is None:
         raise InvalidRequest(message, param=param)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from services.api.completions.catalog import Catalog
 from services.api.ports.broker import Broker
 from services.api.ports.sessions import History
-from shared.contracts.history import HistoryHealth
+from shared.contracts.history_health import HistoryHealth
 from shared.contracts.workers import WorkerAnnouncement
 from shared.errors import BrokerUnavailable, ChatError
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from services.api.reports.accounting import Line, Statement, Stats
 from services.api.schemas.usage import (
-    ModelTokensBody,
+    ModelRowBody,
     StatsBody,
     UsageBody,
     UsageRowBody,
@@ -51,14 +51,8 @@ def to_stats_body(stats: Stats) -> StatsBody:
         currency=by_day.currency,
         by_day=_rows(by_day),
         by_model=[
-            ModelTokensBody(
-                model=model,
-                prompt_tokens=prompt,
-                completion_tokens=completion,
-                total_tokens=prompt + completion,
-                cost=cost,
-            )
-            for model, (prompt, completion, cost) in stats.by_model.items()
+            ModelRowBody(key=line.used.key, model=line.used.key, **_sum(line))
+            for line in stats.by_model.lines
         ],
     )
 

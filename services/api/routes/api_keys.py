@@ -5,9 +5,9 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 
 from services.api.access.key_admin import Wish
-from services.api.deps import AdminDep, StateDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import AdminDep, StateDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.schemas.api_keys import (
     KeyListBody,
     KeyRequest,
@@ -44,7 +44,7 @@ async def list_keys(
 )
 async def create_key(request: Request, state: StateDep, _admin: AdminDep) -> NewKeyBody:
     """The answer is the only place where the key ever stands."""
-    wanted = parse_body(await read_body(request, state), KeyRequest)
+    wanted = await read_model(request, state, KeyRequest)
     wish = Wish(
         UserId(wanted.user),
         name=wanted.name,

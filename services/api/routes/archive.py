@@ -5,13 +5,12 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Query, Request, Response
 
-from services.api.completions.answers import to_session_body
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key
 from services.api.deps import StateDep, UserDep, read_body
-from services.api.parsing import parse_body
 from services.api.routes.faces import FacedRouter, json_body
-from services.api.routes.sessions import session_id_of
+from services.api.routes.ignoring import parsed, read_model
+from services.api.routes.sessions import session_id_of, tagged
 from services.api.routes.turns import message_id_of
 from services.api.schemas.archive import ImportRequest
 from services.api.schemas.sessions import SessionBody
@@ -19,7 +18,7 @@ from services.api.schemas.turns import ForkRequest
 from services.api.sessions.archive import from_import, to_export, to_markdown
 from shared.contracts.ids import imported_session_id
 
-router = FacedRouter("/sessions", errors=(400, 404, 413, 503))
+router = FacedRouter("/sessions")
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
 
@@ -29,6 +28,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
     status_code=201,
     summary="Import a session",
     openapi_extra=json_body("ImportRequest"),
+    errors=(400, 413, 503),
 )
 async def import_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """What ``export`` gave as JSON becomes a new session with messages of its own.
@@ -38,28 +38,37 @@ async def import_session(request: Request, state: StateDep, user: UserDep) -> Se
     """
     body = await read_body(request, state)
     key = check_key(request.headers.getlist(KEY_HEADER)) or ""
-    wanted = parse_body(body, ImportRequest)
+    wanted = parsed(request, body, ImportRequest)
     command = from_import(wanted, user, imported_session_id(user, body, key))
-    return to_session_body(await state["sessions"].bring_in(command))
+    return tagged(request, await state["sessions"].bring_in(command))
 
 
 @router.post(
     "/{session_id}/fork",
     status_code=201,
     summary="Fork a session",
-    openapi_extra=json_body("ForkRequest"),
+    openapi_extra=json_body("ForkRequest", required=False),
+    errors=(400, 404, 413, 503),
 )
 async def fork_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
-    """A new session with the branch that ends at the message, and the same settings."""
+    """A new session with the branch that ends at the message, and the same settings.
+
+    Without a message the active branch is taken to its end.
+    """
     session = session_id_of(session_id)
-    wanted = parse_body(await read_body(request, state), ForkRequest)
-    message = message_id_of(wanted.message_id)
-    return to_session_body(await state["sessions"].fork(user, session, message))
+    wanted = await read_model(request, state, ForkRequest, empty=b"{}")
+    message = message_id_of(wanted.message_id) if wanted.message_id is not None else None
+    return tagged(request, await state["sessions"].fork(user, session, message))
 
 
-@router.get("/{session_id}/export", summary="Export a session", response_model=None)
+@router.get(
+    "/{session_id}/export",
+    summary="Export a session",
+    response_model=None,
+    errors=(400, 404, 413, 503),
+)
 async def export_session(
     session_id: str,
     request: Request,

@@ -22,6 +22,7 @@ from services.api.deps import (
 from services.api.metering import GeneratingCallerDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
+from services.api.routes.ignoring import note_ignored
 from services.api.routes.keyed import starter_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
@@ -67,8 +68,7 @@ async def create_completion(
         user_id=caller.user_id,
     )
     _check(caller, order)
-    if ignored:
-        add_headers(request, {"X-Parley-Ignored": header_list(ignored)})
+    note_ignored(request, ignored)
     if unavailable:
         add_headers(request, {"X-Parley-Unavailable-Tools": header_list(unavailable)})
     if wants_ids(request.headers.get(RESUME_HEADER)):

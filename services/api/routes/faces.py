@@ -1,10 +1,11 @@
 """One resource under two addresses, in two spellings: requirements 1 and requirements 5."""
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, Final, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from services.api.routes.ignoring import note_unknown_query
 from services.api.schemas.errors import ErrorBody
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -17,15 +18,21 @@ class Face(NamedTuple):
     camel: bool
 
 
-class Options(TypedDict, total=False):
-    """Of ``APIRouter.add_api_route``."""
+class Handed(TypedDict, total=False):
+    """What ``APIRouter.add_api_route`` takes as it is."""
 
     summary: str
     status_code: int
     response_model: type | None
-    response_model_exclude_none: bool
     openapi_extra: dict[str, Any]
+
+
+class Options(Handed, total=False):
+    """What may be said of a route."""
+
     responses: dict[int | str, dict[str, Any]]
+    errors: tuple[int, ...]
+    """Statuses of the error body, for the document: instead of the router's."""
 
 
 FACES: Final = (Face("/api/chat", camel=True), Face("/ai-chat/api", camel=False))
@@ -43,15 +50,22 @@ class FacedRouter:
 
         Args:
             path: ``/sessions`` and the like.
-            errors: Statuses of the error body, for the document.
+            errors: Statuses of the error body, for the document; a route may have others.
         """
-        responses: dict[int | str, dict[str, Any]] = {
-            status: {"model": ErrorBody} for status in errors
-        }
-        self.routers = [APIRouter(prefix=face.prefix + path, responses=responses) for face in FACES]
+        self._errors = errors
+        self.routers = [
+            APIRouter(prefix=face.prefix + path, dependencies=[Depends(note_unknown_query)])
+            for face in FACES
+        ]
 
     def route(self, method: str, path: str, **options: Unpack[Options]) -> Callable[[_F], _F]:
         """As FastAPI's decorators."""
+        errors = options.pop("errors", self._errors)
+        responses: dict[int | str, dict[str, Any]] = {
+            **{status: {"model": ErrorBody} for status in errors},
+            **options.pop("responses", {}),
+        }
+        handed = cast("Handed", options)
 
         def add(endpoint: _F) -> _F:
             for face, router in zip(FACES, self.routers, strict=True):
@@ -60,7 +74,8 @@ class FacedRouter:
                     endpoint,
                     methods=[method],
                     response_model_by_alias=face.camel,
-                    **options,
+                    responses=responses,
+                    **handed,
                 )
             return endpoint
 

@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import Query, Request
 
 from services.api.completions.translation import to_model_body
-from services.api.deps import AdminDep, CallerDep, StateDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import AdminDep, CallerDep, StateDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.schemas.offered_models import (
     DefaultModelBody,
     DefaultModelRequest,
+    EffectiveBody,
     FailedWorkerBody,
     ModelSettingsBody,
     ModelSettingsRequest,
@@ -21,10 +22,10 @@ from services.api.schemas.offered_models import (
 from services.api.sessions.offered import Choice, Selection
 from shared.contracts.presets import ModelSettings
 
-router = FacedRouter("/models", errors=(400, 401, 403, 404, 503))
+router = FacedRouter("/models", errors=(400, 401, 403, 404, 413, 503))
 
 
-@router.get("", summary="List models with their settings")
+@router.get("", summary="List models with their settings", errors=(400, 503))
 async def list_models(
     state: StateDep, caller: CallerDep, hidden: Annotated[bool, Query()] = False
 ) -> OfferedModelsBody:
@@ -42,7 +43,7 @@ async def list_models(
     )
 
 
-@router.post("/sync_models", summary="Have all workers list their engines now")
+@router.post("/sync_models", summary="Have all workers list their engines now", errors=(401, 503))
 async def sync_models(state: StateDep, caller: CallerDep) -> SyncBody:
     """Answers what that has changed, within 6 s; who asks while one runs gets its result."""
     synced = await state["syncing"].sync()
@@ -62,7 +63,7 @@ async def sync_models(state: StateDep, caller: CallerDep) -> SyncBody:
 )
 async def put_default(request: Request, state: StateDep, admin: AdminDep) -> DefaultModelBody:
     """Null takes the choice back; the answer is what holds then."""
-    wanted = parse_body(await read_body(request, state), DefaultModelRequest)
+    wanted = await read_model(request, state, DefaultModelRequest)
     await state["models"].choose_default(wanted.model)
     selection = await state["models"].selection(admin.user_id, hidden=True)
     return DefaultModelBody(default_model=selection.default)
@@ -77,7 +78,7 @@ async def put_settings(
     model_id: str, request: Request, state: StateDep, _admin: AdminDep
 ) -> ModelSettingsBody:
     """They hold for all users; a name may hold slashes, and stands with or without ``:latest``."""
-    wanted = parse_body(await read_body(request, state), ModelSettingsRequest)
+    wanted = await read_model(request, state, ModelSettingsRequest)
     fields = wanted.model_dump(include=set(ModelSettingsRequest.model_fields))
     return _settings(await state["models"].configure(ModelSettings(model=model_id, **fields)))
 
@@ -91,6 +92,7 @@ def _body(choice: Choice, selection: Selection) -> OfferedModelBody:
         capabilities=model.capabilities,
         metadata=model.metadata,
         settings=_settings(choice.settings),
+        effective=EffectiveBody(**choice.effective._asdict()),
         is_default=model.id == selection.default,
         is_preferred=model.id == selection.preferred,
     )

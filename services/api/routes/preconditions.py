@@ -30,5 +30,7 @@ def wanted_version(request: Request, in_body: int | None) -> int | None:
         # Some other server's tag, or a list: it cannot be the one of this resource.
         raise VersionConflict("If-Match names no version of this resource.", param="If-Match")
     if in_body is not None and in_body != int(match[1]):
-        raise InvalidRequest("version and If-Match differ.", param="version")
+        raise InvalidRequest(
+            "The field version and If-Match name different versions.", param="version"
+        )
     return int(match[1])

@@ -2,16 +2,16 @@
 
 from fastapi import Request
 
-from services.api.deps import StateDep, UserDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.schemas.presets import PreferencesBody, PreferencesRequest
 from shared.contracts.presets import Preferences
 
-router = FacedRouter("/preferences", errors=(400, 503))
+router = FacedRouter("/preferences", errors=(400, 413, 503))
 
 
-@router.get("", summary="Read the user's preferences")
+@router.get("", summary="Read the user's preferences", errors=(503,))
 async def get_preferences(state: StateDep, user: UserDep) -> PreferencesBody:
     """Null where the user prefers nothing."""
     return _body(await state["choices"].preferences(user))
@@ -24,9 +24,21 @@ async def get_preferences(state: StateDep, user: UserDep) -> PreferencesBody:
 )
 async def put_preferences(request: Request, state: StateDep, user: UserDep) -> PreferencesBody:
     """What the body leaves out has no value afterwards."""
-    wanted = parse_body(await read_body(request, state), PreferencesRequest).settings()
+    wanted = (await read_model(request, state, PreferencesRequest)).settings()
     preferences = Preferences(**wanted.model_dump())
     return _body(await state["choices"].set_preferences(user, preferences))
+
+
+@router.patch(
+    "",
+    summary="Change the user's preferences",
+    openapi_extra=json_body("PreferencesRequest"),
+)
+async def change_preferences(request: Request, state: StateDep, user: UserDep) -> PreferencesBody:
+    """What the body leaves out stays; null takes a preference away."""
+    wanted = await read_model(request, state, PreferencesRequest)
+    changed = await state["choices"].change_preferences(user, wanted.settings(), wanted.cleared())
+    return _body(changed)
 
 
 def _body(preferences: Preferences) -> PreferencesBody:

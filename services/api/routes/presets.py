@@ -4,11 +4,11 @@ from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
 
-from services.api.completions.answers import to_session_body
-from services.api.deps import StateDep, UserDep, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.routes.preconditions import etag, wanted_version
+from services.api.routes.sessions import tagged
 from services.api.schemas.presets import (
     FromPresetRequest,
     PatchPresetRequest,
@@ -22,12 +22,12 @@ from shared.contracts.ids import UserId, parse_preset_id
 from shared.contracts.presets import Preset, UpdatePreset
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/presets", errors=(400, 404, 412, 503))
+router = FacedRouter("/presets", errors=(400, 404, 412, 413, 503))
 
 _MOST: Final = 200
 
 
-@router.get("", summary="List presets")
+@router.get("", summary="List presets", errors=(400, 503))
 async def list_presets(
     state: StateDep,
     user: UserDep,
@@ -42,13 +42,17 @@ async def list_presets(
 
 
 @router.post(
-    "", status_code=201, summary="Create a preset", openapi_extra=json_body("PresetRequest")
+    "",
+    status_code=201,
+    summary="Create a preset",
+    openapi_extra=json_body("PresetRequest"),
+    errors=(400, 413, 503),
 )
 async def create_preset(
     request: Request, response: Response, state: StateDep, user: UserDep
 ) -> PresetBody:
     """Private unless it says ``public``."""
-    wanted = parse_body(await read_body(request, state), PresetRequest)
+    wanted = await read_model(request, state, PresetRequest)
     preset = await state["presets"].create(
         user,
         wanted.settings(),
@@ -59,7 +63,7 @@ async def create_preset(
     return _tagged(response, preset, user)
 
 
-@router.get("/{preset_id}", summary="Read a preset")
+@router.get("/{preset_id}", summary="Read a preset", errors=(400, 404, 503))
 async def get_preset(
     preset_id: str, response: Response, state: StateDep, user: UserDep
 ) -> PresetBody:
@@ -73,7 +77,7 @@ async def replace_preset(
 ) -> PresetBody:
     """What the body leaves out has no value afterwards."""
     parsed = _parse(preset_id)
-    wanted = parse_body(await read_body(request, state), PresetRequest)
+    wanted = await read_model(request, state, PresetRequest)
     settings = wanted.settings()
     command = UpdatePreset(
         user_id=user,
@@ -96,7 +100,7 @@ async def change_preset(
 ) -> PresetBody:
     """What the body leaves out stays; null takes a setting's value away."""
     parsed = _parse(preset_id)
-    wanted = parse_body(await read_body(request, state), PatchPresetRequest)
+    wanted = await read_model(request, state, PatchPresetRequest)
     command = UpdatePreset(
         user_id=user,
         preset_id=parsed,
@@ -110,7 +114,9 @@ async def change_preset(
     return _tagged(response, await state["presets"].update(command), user)
 
 
-@router.delete("/{preset_id}", status_code=204, summary="Delete a preset")
+@router.delete(
+    "/{preset_id}", status_code=204, summary="Delete a preset", errors=(400, 404, 412, 503)
+)
 async def delete_preset(
     preset_id: str, request: Request, state: StateDep, user: UserDep
 ) -> Response:
@@ -125,21 +131,22 @@ async def delete_preset(
     status_code=201,
     summary="Create a session from a preset",
     openapi_extra=json_body("FromPresetRequest", required=False),
+    errors=(400, 404, 413, 503),
 )
 async def create_session_from_preset(
     preset_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
     """It gets a copy of the settings: later changes of the preset do not reach it."""
     parsed = _parse(preset_id)
-    wanted = parse_body(await read_body(request, state) or b"{}", FromPresetRequest)
+    wanted = await read_model(request, state, FromPresetRequest, empty=b"{}")
     title = wanted.title.strip() if wanted.title is not None else ""
-    return to_session_body(await state["presets"].session(user, parsed, title or None))
+    return tagged(request, await state["presets"].session(user, parsed, title or None))
 
 
 def _parse(preset_id: str) -> str:
     parsed = parse_preset_id(preset_id)
     if parsed is None:
-        raise InvalidRequest("A preset id is a UUID.", param="id")
+        raise InvalidRequest("A preset id is a UUID.", param="preset_id")
     return parsed
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 
 from services.api.completions.answers import to_session_body, to_session_detail
-from services.api.deps import StateDep, UserDep, add_headers, read_body
-from services.api.parsing import parse_body
+from services.api.deps import StateDep, UserDep, add_headers
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import read_model
 from services.api.routes.preconditions import etag, wanted_version
 from services.api.schemas.sessions import (
     CreateSessionRequest,
@@ -20,12 +20,12 @@ from shared.contracts.history import CreateSession, ListSessions, Session, Updat
 from shared.contracts.ids import SessionId, new_session_id, parse_session_id
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/sessions", errors=(400, 404, 412, 503))
+router = FacedRouter("/sessions", errors=(400, 404, 412, 413, 503))
 
 _MOST: Final = 200
 
 
-@router.get("", summary="List sessions")
+@router.get("", summary="List sessions", errors=(400, 503))
 async def list_sessions(
     state: StateDep,
     user: UserDep,
@@ -55,21 +55,21 @@ async def list_sessions(
     status_code=201,
     summary="Create a session",
     openapi_extra=json_body("CreateSessionRequest", required=False),
+    errors=(400, 413, 503),
 )
 async def create_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
     """An empty body is fine: the first message gives the title."""
-    body = await read_body(request, state)
-    wanted = parse_body(body or b"{}", CreateSessionRequest)
+    wanted = await read_model(request, state, CreateSessionRequest, empty=b"{}")
     command = CreateSession(
         user_id=user,
         session_id=new_session_id(),
         title=(wanted.title or "").strip() or None,
         **wanted.settings().model_dump(),
     )
-    return _answer(request, await state["sessions"].create(command))
+    return tagged(request, await state["sessions"].create(command))
 
 
-@router.get("/{session_id}", summary="Read a session", response_model_exclude_none=True)
+@router.get("/{session_id}", summary="Read a session", errors=(400, 404, 503))
 async def get_session(
     session_id: str,
     request: Request,
@@ -101,7 +101,7 @@ async def update_session(
 ) -> SessionBody:
     """What is absent stays as it is; with a version or ``If-Match``, only if that still holds."""
     parsed = session_id_of(session_id)
-    wanted = parse_body(await read_body(request, state), UpdateSessionRequest)
+    wanted = await read_model(request, state, UpdateSessionRequest)
     command = UpdateSession(
         user_id=user,
         session_id=parsed,
@@ -110,22 +110,22 @@ async def update_session(
         cleared=wanted.cleared(),
         version=wanted_version(request, wanted.version),
     )
-    return _answer(request, await state["sessions"].update(command))
+    return tagged(request, await state["sessions"].update(command))
 
 
-@router.delete("/{session_id}", status_code=204, summary="Delete a session")
+@router.delete("/{session_id}", status_code=204, summary="Delete a session", errors=(400, 404, 503))
 async def delete_session(session_id: str, state: StateDep, user: UserDep) -> Response:
     """It is hidden at once and can be restored; a turn that is running in it is stopped."""
     await state["deleting"].delete(user, session_id_of(session_id))
     return Response(status_code=204)
 
 
-@router.post("/{session_id}/restore", summary="Restore a deleted session")
+@router.post("/{session_id}/restore", summary="Restore a deleted session", errors=(400, 404, 503))
 async def restore_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
     """It is there again, with what was stored meanwhile."""
-    return _answer(request, await state["deleting"].restore(user, session_id_of(session_id)))
+    return tagged(request, await state["deleting"].restore(user, session_id_of(session_id)))
 
 
 def session_id_of(text: str) -> SessionId:
@@ -136,10 +136,11 @@ def session_id_of(text: str) -> SessionId:
     """
     parsed = parse_session_id(text)
     if parsed is None:
-        raise InvalidRequest("A session id is a UUID.", param="id")
+        raise InvalidRequest("A session id is a UUID.", param="session_id")
     return parsed
 
 
-def _answer(request: Request, session: Session) -> SessionBody:
+def tagged(request: Request, session: Session) -> SessionBody:
+    """A session as it is shown, its version as the answer's tag."""
     add_headers(request, {"ETag": etag(session.version)})
     return to_session_body(session)

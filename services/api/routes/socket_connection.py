@@ -110,7 +110,7 @@ class SocketConnection:
         if text is None:
             raise InvalidRequest("Messages are JSON text.")
         data = text.encode("utf-8", "surrogatepass")
-        kind = parse_body(data, ClientMessage).type
+        kind = parse_body(data, ClientMessage, "message").type
         handler = self._handlers.get(kind)
         if handler is None:
             known = ", ".join(sorted(self._handlers))
@@ -148,7 +148,7 @@ class SocketConnection:
 
 async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
     """Say why, and close it; a client that is gone or takes nothing is not waited for."""
-    text = refusal(error).model_dump_json(exclude_none=True)
+    text = refusal(error).model_dump_json()
     try:
         async with asyncio.timeout(_CLOSING):
             await websocket.send_text(text)

@@ -181,7 +181,9 @@ def _handlers(
 
     def send_message(data: bytes) -> None:
         wanted = parse_body(data, SendMessage)
-        parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
+        parent = (
+            message_id_of(wanted.parent_id, "parent_id") if wanted.parent_id is not None else None
+        )
         message = message_from(wanted.message)
 
         async def plan(turn: Wanted) -> Order:

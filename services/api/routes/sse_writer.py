@@ -13,6 +13,7 @@ from services.api.ports.broker import Clock
 from services.api.ports.queue_news import QueueNews
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.slow_client import ClientTooSlow, patient
+from services.api.spelling import AS_IT_IS, Naming
 from services.api.streams.numbering import Numbering
 from services.api.streams.sse import (
     PING,
@@ -67,8 +68,10 @@ class SseWriter:
         numbering: Numbering | None,
         clock: Clock,
         timing: Timing,
+        naming: Naming = AS_IT_IS,
     ) -> None:
         self._id = completion_id
+        self._naming = naming
         self._encoder = encoder
         self._usage_of = usage_of
         self._numbering = numbering
@@ -96,7 +99,7 @@ class SseWriter:
                 raise
             # Its client comes back for the rest, so the last event that it knows must stay so.
             again = self._numbering is not None and isinstance(error, ServerShutdown)
-            last = error_event(body_of(error))
+            last = error_event(body_of(error, self._naming))
             await self._send(send, RETRY + last if again else last, more=False)
         except Exception:
             if not self._started:
@@ -142,7 +145,7 @@ class SseWriter:
                 run_body(end.attempts, end.continued_at, end.context_omitted),
             )
         elif self._started or data:
-            last = error_event(body_of(failure))
+            last = error_event(body_of(failure, self._naming))
         else:
             raise failure
         if self._numbering is not None:

@@ -12,6 +12,7 @@ from services.api.ports.broker import Clock
 from services.api.routes.answering import Answer
 from services.api.routes.client_watch import ClientWatch
 from services.api.routes.sse_writer import SseWriter
+from services.api.spelling import AS_IT_IS, Naming
 from services.api.streams.delivery import Delivery
 from services.api.streams.numbering import Numbering
 from services.api.streams.sse import ChunkEncoder
@@ -29,6 +30,7 @@ class StreamedAnswer(Answer):
         clock: Clock,
         timing: Timing,
         resumes: bool = False,
+        naming: Naming = AS_IT_IS,
     ) -> None:
         if resumes:
             order = replace(order, resumes=True)
@@ -50,6 +52,7 @@ class StreamedAnswer(Answer):
             numbering=numbering,
             clock=clock,
             timing=timing,
+            naming=naming,
         )
 
     async def answer(self, running: Reading, client: ClientWatch, send: Send) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 
 from services.api.access.caller import Caller
-from services.api.completions.answers import to_message_list
+from services.api.completions.answers import to_message_body, to_message_list
 from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import Claim, check_key, digest_of
@@ -23,18 +23,19 @@ from services.api.deps import (
     read_body,
 )
 from services.api.metering import GeneratingCallerDep
-from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.ignoring import parsed
 from services.api.routes.keyed import starter_of
 from services.api.routes.sessions import session_id_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole_turn import WholeTurn
-from services.api.schemas.sessions import MessageListBody
+from services.api.schemas.sessions import MessageBody, MessageListBody
 from services.api.schemas.turns import SendMessageRequest, TurnRequest
 from services.api.sessions.keyed_turns import KeyedTurns, digest_of_turn
 from services.api.sessions.turn_messages import answer_id, question_of
 from services.api.sessions.turns import Wanted
+from services.api.spelling import naming_of
 from services.api.streams.numbering import RESUME_HEADER, wants_ids
 from shared.contracts.history import GetSession
 from shared.contracts.ids import (
@@ -47,7 +48,8 @@ from shared.contracts.ids import (
 )
 from shared.errors import MessageNotFound
 
-router = FacedRouter("/sessions/{session_id}", errors=(400, 404, 409, 413, 429, 503))
+_TURN: Final = (400, 404, 409, 413, 422, 429, 500, 502, 503, 504)
+router = FacedRouter("/sessions/{session_id}", errors=_TURN)
 
 _MOST: Final = 1000
 
@@ -69,8 +71,8 @@ async def send_message(
     """
     session = session_id_of(session_id)
     body = await read_body(request, state)
-    wanted = parse_body(body, SendMessageRequest)
-    parent = message_id_of(wanted.parent_id) if wanted.parent_id is not None else None
+    wanted = parsed(request, body, SendMessageRequest)
+    parent = message_id_of(wanted.parent_id, "parent_id") if wanted.parent_id is not None else None
     message = message_from(wanted.message)
     return await _run(
         request, body, state, caller, session, wanted,
@@ -78,7 +80,7 @@ async def send_message(
     )  # fmt: skip
 
 
-@router.get("/messages", summary="List messages", response_model_exclude_none=True)
+@router.get("/messages", summary="List messages", errors=(400, 404, 503))
 async def list_messages(
     session_id: str,
     state: StateDep,
@@ -91,7 +93,7 @@ async def list_messages(
 
     They stay on the branch of the page that gave them.
     """
-    place = parse_message_cursor(cursor, message_id_of(leaf) if leaf is not None else None)
+    place = parse_message_cursor(cursor, message_id_of(leaf, "leaf") if leaf is not None else None)
     query = GetSession(
         user_id=user,
         session_id=session_id_of(session_id),
@@ -101,6 +103,15 @@ async def list_messages(
         limit=limit,
     )
     return to_message_list(await state["sessions"].page_of(query), place.leaf)
+
+
+@router.get("/messages/{message_id}", summary="Read a message", errors=(400, 404, 503))
+async def get_message(
+    session_id: str, message_id: str, state: StateDep, user: UserDep
+) -> MessageBody:
+    """On whichever branch it is, with the ids of its siblings."""
+    session, message = session_id_of(session_id), message_id_of(message_id)
+    return to_message_body(await state["sessions"].message(user, session, message))
 
 
 @router.post(
@@ -115,7 +126,7 @@ async def regenerate(
     """The former answer stays beside it."""
     session, message = session_id_of(session_id), message_id_of(message_id)
     body = await read_body(request, state)
-    wanted = parse_body(body or b"{}", TurnRequest)
+    wanted = parsed(request, body or b"{}", TurnRequest)
     return await _run(
         request, body, state, caller, session, wanted,
         lambda asked: state["turns"].regenerate(asked, message),
@@ -134,7 +145,7 @@ async def edit_message(
     """The former question and its answers stay beside the new one and its answer."""
     session, former = session_id_of(session_id), message_id_of(message_id)
     body = await read_body(request, state)
-    wanted = parse_body(body, SendMessageRequest)
+    wanted = parsed(request, body, SendMessageRequest)
     message = message_from(wanted.message)
     return await _run(
         request, body, state, caller, session, wanted,
@@ -191,6 +202,7 @@ async def _run(
         clock=state["clock"],
         timing=state["timing"],
         resumes=wants_ids(request.headers.get(RESUME_HEADER)),
+        naming=naming_of(request.url.path),
     )
 
 
@@ -212,9 +224,9 @@ async def _claim(
     return await state["idempotency"].claim(user, key, entry)
 
 
-def message_id_of(text: str) -> MessageId:
-    """The id in a path; what cannot be one does not exist."""
+def message_id_of(text: str, param: str = "message_id") -> MessageId:
+    """The id in a path, or in the field ``param``; what cannot be one does not exist."""
     parsed = parse_session_id(text)
     if parsed is None:
-        raise MessageNotFound("This message does not exist.", param="messageId")
+        raise MessageNotFound("This message does not exist.", param=param)
     return MessageId(parsed)

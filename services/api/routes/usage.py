@@ -39,7 +39,7 @@ async def usage(
     )
 
 
-@router.get("/health/stats", summary="What the calling user has and uses")
+@router.get("/health/stats", summary="What the calling user has and uses", errors=(503,))
 async def stats(state: StateDep, user: UserDep) -> StatsBody:
     """Sessions and messages now; requests, tokens and times of the last 30 days."""
     return to_stats_body(await state["accounting"].stats(user))

@@ -36,7 +36,7 @@ class WholeTurn(WholeAnswer):
         """The turn in the face's spelling."""
         answer = answer_of(end)
         if answer is None:
-            raise ChatError("the answer of a session has no place in it")
+            raise ChatError("The answer of a session has no place in it.")
         question = self._question
         turn = TurnBody(
             completion_id=end.completion_id,
@@ -46,4 +46,4 @@ class WholeTurn(WholeAnswer):
             usage=MessageUsage(**usage_of(end, self._order).model_dump()),
             context_omitted=end.context_omitted,
         )
-        return turn.model_dump(mode="json", by_alias=self._camel, exclude_none=True)
+        return turn.model_dump(mode="json", by_alias=self._camel)

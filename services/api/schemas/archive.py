@@ -60,9 +60,9 @@ class ImportedMessage(RequestModel):
         try:
             moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
         except OverflowError as error:
-            raise ValueError("no such time") from error
+            raise ValueError("There is no such time.") from error
         if not _EARLIEST <= moment <= _LATEST:
-            raise ValueError("a time between 1970 and 2999")
+            raise ValueError("A message is of a time between 1970 and 2999.")
         return moment
 
 

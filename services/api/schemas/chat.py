@@ -35,7 +35,7 @@ class ToolSpec(RequestModel):
     @model_validator(mode="after")
     def _has_its_function(self) -> Self:
         if self.type == "function" and self.function is None:
-            raise ValueError("a function tool needs the field function")
+            raise ValueError("A function tool needs the field function.")
         return self
 
 
@@ -56,7 +56,7 @@ class ResponseFormatSpec(RequestModel):
     @model_validator(mode="after")
     def _has_its_schema(self) -> Self:
         if self.type == "json_schema" and self.json_schema is None:
-            raise ValueError("response_format json_schema needs the field json_schema")
+            raise ValueError("The response_format json_schema needs the field json_schema.")
         return self
 
 
@@ -115,7 +115,7 @@ class ChatCompletionRequest(RequestModel):
     @classmethod
     def _model_is_a_name(cls, model: str) -> str:
         if _CONTROL.search(model) or model != model.strip():
-            raise ValueError("a model's name holds no control characters or outer spaces")
+            raise ValueError("A model's name holds no control characters or outer spaces.")
         return model
 
     @field_validator("session_id")
@@ -125,7 +125,7 @@ class ChatCompletionRequest(RequestModel):
             return None
         parsed = parse_session_id(session_id)
         if parsed is None:
-            raise ValueError("a session id is a UUID")
+            raise ValueError("A session id is a UUID.")
         return parsed
 
     def limit(self) -> int | None:

@@ -21,8 +21,8 @@ class ImageUrl(RequestModel):
     def _is_data(cls, url: str) -> str:
         if _IMAGE.match(url) is None:
             message = (
-                "images are sent as data URLs (data:image/png;base64,...); "
-                "addresses are not fetched"
+                "Images are sent as data URLs (data:image/png;base64,...); "
+                "addresses are not fetched."
             )
             raise ValueError(message)
         return url
@@ -43,9 +43,9 @@ class Part(RequestModel):
     @model_validator(mode="after")
     def _has_its_field(self) -> Self:
         if self.type == "text" and self.text is None:
-            raise ValueError("a text part needs the field text")
+            raise ValueError("A text part needs the field text.")
         if self.type == "image_url" and self.image_url is None:
-            raise ValueError("an image_url part needs the field image_url")
+            raise ValueError("An image_url part needs the field image_url.")
         return self
 
 
@@ -87,7 +87,7 @@ class RequestMessage(RequestModel):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.content is None and not (self.role == "assistant" and self.tool_calls):
-            raise ValueError("a message needs content")
+            raise ValueError("A message needs content.")
         if self.role == "tool" and not self.tool_call_id:
-            raise ValueError("a tool message needs tool_call_id")
+            raise ValueError("A tool message needs tool_call_id.")
         return self

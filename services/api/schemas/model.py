@@ -1,10 +1,13 @@
 """What request bodies have in common."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+T = TypeVar("T")
+Sparse = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
+"""What an answer leaves out where it has no value."""
 Text = Annotated[str, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 

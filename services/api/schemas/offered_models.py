@@ -21,12 +21,20 @@ class ModelSettingsRequest(RequestModel):
 
 
 class ModelSettingsBody(AnswerModel):
-    """What holds for a model where neither request, session nor user says anything."""
+    """What is said of a model."""
 
     temperature: float | None
     max_tokens: int | None
     tools: bool | None
     hidden: bool
+
+
+class EffectiveBody(AnswerModel):
+    """What holds in sessions where neither request, session nor user says anything."""
+
+    temperature: float | None
+    max_tokens: int | None
+    tools: bool
 
 
 class OfferedModelBody(AnswerModel):
@@ -38,6 +46,8 @@ class OfferedModelBody(AnswerModel):
     capabilities: list[str]
     metadata: ModelMetadata
     settings: ModelSettingsBody
+    effective: EffectiveBody
+    """``settings``, and ``LLM_*`` where they say nothing; null is the engine's own default."""
     is_default: bool
     is_preferred: bool
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from services.api.schemas.chat import Whole
 from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
@@ -11,12 +11,13 @@ from services.api.schemas.sessions import SettingsRequest, Title
 from shared.contracts.presets import NAME_LENGTH
 
 Description = Annotated[Text, Field(max_length=2000)]
+_PUBLIC = Field(validation_alias=AliasChoices("public", "isPublic", "is_public"))
 Version = Annotated[Whole, Field(ge=1, lt=2**63)]
 
 
 def _named(name: str | None) -> str | None:
     if name is not None and not name.strip():
-        raise ValueError("a name needs at least one character")
+        raise ValueError("A name needs at least one character.")
     return name.strip() if name is not None else None
 
 
@@ -36,7 +37,7 @@ class PresetRequest(SettingsRequest):
 
     name: Annotated[Text, Field(max_length=NAME_LENGTH)]
     description: Description = ""
-    public: Flag = False
+    public: Annotated[Flag, _PUBLIC] = False
     version: Version | None = None
     """Where it is replaced: only if it still has this one; ``If-Match`` says the same."""
 
@@ -48,7 +49,7 @@ class PatchPresetRequest(SettingsRequest):
 
     name: Annotated[Text, Field(max_length=NAME_LENGTH)] | None = None
     description: Description | None = None
-    public: Flag | None = None
+    public: Annotated[Flag | None, _PUBLIC] = None
     version: Version | None = None
     """Only if it still has this one; ``If-Match`` says the same."""
 
@@ -58,7 +59,7 @@ class PatchPresetRequest(SettingsRequest):
     @classmethod
     def _has_a_value(cls, value: object) -> object:
         if value is None:
-            raise ValueError("null is no value of this field")
+            raise ValueError("Null is no value of this field.")
         return value
 
 
@@ -68,13 +69,18 @@ class FromPresetRequest(RequestModel):
     title: Title | None = None
 
 
-class PresetBody(SettingsBody):
-    """A preset; ``mine`` says whether the user who asks may change it."""
+class PresetHead(AnswerModel):
+    """What a preset is known by."""
 
     id: str
     name: str
     description: str
     public: bool
+
+
+class PresetBody(SettingsBody, PresetHead):  # pydantic begins with the fields of the last base
+    """A preset; ``mine`` says whether the user who asks may change it."""
+
     mine: bool
     version: int
     created_at: datetime
@@ -89,7 +95,7 @@ class PresetListBody(AnswerModel):
 
 
 class PreferencesRequest(SettingsRequest):
-    """All preferences of the user: what is absent has no value."""
+    """Preferences of the user: where they are replaced, what is absent has no value."""
 
 
 class PreferencesBody(SettingsBody):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from services.api.schemas.model import AnswerModel, RequestModel, Text
+from services.api.schemas.model import AnswerModel, RequestModel, Sparse, Text
 from shared.contracts.history import TITLE_LENGTH, SessionSettings
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -32,7 +32,7 @@ class SettingsRequest(RequestModel):
     @classmethod
     def _model_is_a_name(cls, model: str | None) -> str | None:
         if model is not None and (_CONTROL.search(model) or model != model.strip()):
-            raise ValueError("a model's name holds no control characters or outer spaces")
+            raise ValueError("A model's name holds no control characters or outer spaces.")
         return model
 
     def settings(self) -> SessionSettings:
@@ -66,14 +66,14 @@ class UpdateSessionRequest(SettingsRequest):
     def _title_says_something(cls, title: str | None) -> str:
         # Not called where it is absent.
         if not (title or "").strip():
-            raise ValueError("a title needs at least one character")
+            raise ValueError("A title needs at least one character.")
         return title or ""
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         names = {"title", *SessionSettings.model_fields}
         if not names & self.model_fields_set:
-            raise ValueError("nothing to change: a title or a setting is needed")
+            raise ValueError("Nothing is to be changed: name a title or a setting.")
         return self
 
 
@@ -114,44 +114,44 @@ class MessageUsage(AnswerModel):
 
 
 class MessageBody(AnswerModel):
-    """A stored message; what has no value is left out but the requirements' four fields."""
+    """A stored message; what has no value is left out, but ``parentId`` is null for the first."""
 
     id: str
     role: str
     content: str | list[dict[str, Any]]
     created_at: datetime
     parent_id: str | None = None
-    sibling_ids: list[str] | None = None
+    sibling_ids: Sparse[list[str]] = None
     depth: int
-    completion_id: str | None = None
-    status: str | None = None
-    finish_reason: str | None = None
-    model: str | None = None
-    thinking: str | None = None
-    attempts: int | None = None
-    continued_at: list[int] | None = None
-    context_omitted: int | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    usage: MessageUsage | None = None
+    completion_id: Sparse[str] = None
+    status: Sparse[str] = None
+    finish_reason: Sparse[str] = None
+    model: Sparse[str] = None
+    thinking: Sparse[str] = None
+    attempts: Sparse[int] = None
+    continued_at: Sparse[list[int]] = None
+    context_omitted: Sparse[int] = None
+    tool_calls: Sparse[list[dict[str, Any]]] = None
+    tool_call_id: Sparse[str] = None
+    usage: Sparse[MessageUsage] = None
 
 
 class MessageListBody(AnswerModel):
     """A page of one branch, the oldest first.
 
-    ``nextCursor`` asks for older ones, ``previousCursor`` for newer ones.
+    ``nextCursor`` asks for older ones, ``previousCursor`` for newer ones; null where none are.
     """
 
     messages: list[MessageBody]
-    next_cursor: str | None = None
-    previous_cursor: str | None = None
+    next_cursor: str | None
+    previous_cursor: str | None
 
 
 class SessionDetailBody(SessionBody):
     """A session with the messages of its active branch, oldest first."""
 
     messages: list[MessageBody]
-    messages_truncated: bool | None = None
+    messages_truncated: bool = False
     """True where there are older ones than these: ``nextCursor`` asks for them."""
     next_cursor: str | None = None
     next_before_depth: int | None = None

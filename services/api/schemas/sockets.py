@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.api.schemas.model import RequestModel, Text
+from services.api.schemas.model import RequestModel, Sparse, Text
 from services.api.schemas.sessions import MessageBody, SessionBody
 from services.api.schemas.turns import SendMessageRequest
 
@@ -62,7 +62,7 @@ class ConnectionEstablished(ServerMessage):
     """The first message; the list's socket has no ``session_id``."""
 
     type: Literal["connection_established"] = "connection_established"
-    session_id: str | None = None
+    session_id: Sparse[str] = None
     message: str = ESTABLISHED
 
 
@@ -87,7 +87,7 @@ class Queued(ServerMessage):
 
     type: Literal["queued"] = "queued"
     position: int
-    estimated_wait_ms: int | None = None
+    estimated_wait_ms: Sparse[int] = None
     completion_id: str
 
 
@@ -96,11 +96,11 @@ class AiMessageChunk(ServerMessage):
 
     type: Literal["ai_message_chunk"] = "ai_message_chunk"
     content: str
-    full_content: str | None = None
+    full_content: Sparse[str] = None
     """All of it so far; absent with ``?full_content=false``."""
     completion_id: str
     index: int
-    resumed: bool | None = None
+    resumed: Sparse[bool] = None
     """True on the first piece after ``resume``: it follows what the client has."""
 
 
@@ -116,7 +116,7 @@ class AiMessageStopped(ServerMessage):
     """Somebody has stopped it; ``message`` is what was said until then."""
 
     type: Literal["ai_message_stopped"] = "ai_message_stopped"
-    message: MessageBody | None = None
+    message: Sparse[MessageBody] = None
     completion_id: str
 
 
@@ -127,7 +127,7 @@ class MessageRejected(ServerMessage):
     """
 
     type: Literal["message_rejected"] = "message_rejected"
-    message_id: str | None = None
+    message_id: Sparse[str] = None
     """Absent for another answer to a question that stays."""
     completion_id: str
 
@@ -159,9 +159,9 @@ class SocketError(ServerMessage):
     type: Literal["error"] = "error"
     message: str
     code: str
-    param: str | None = None
-    completion_id: str | None = None
-    retry_after: int | None = None
+    param: Sparse[str] = None
+    completion_id: Sparse[str] = None
+    retry_after: Sparse[int] = None
     """Seconds after which it may be tried again, where a limit was reached."""
 
 

@@ -42,14 +42,10 @@ class UsageBody(AnswerModel):
     total: UsageSumBody
 
 
-class ModelTokensBody(AnswerModel):
-    """What went to one model."""
+class ModelRowBody(UsageRowBody):
+    """One model; ``model`` is its ``key`` under another name."""
 
     model: str
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cost: str
 
 
 class StatsBody(UsageSumBody):
@@ -64,4 +60,4 @@ class StatsBody(UsageSumBody):
     last_day: date
     currency: str
     by_day: list[UsageRowBody]
-    by_model: list[ModelTokensBody]
+    by_model: list[ModelRowBody]

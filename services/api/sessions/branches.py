@@ -1,6 +1,7 @@
 """Branches of a session as far as a context needs them, read page by page."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from services.api.ports.sessions import History
@@ -36,18 +37,20 @@ class Branches:
 
     async def message(self, place: Place, message_id: MessageId) -> StoredMessage:
         """One message of the session."""
-        detail = await self._page(place, message_id, limit=1)
+        with _named("message_id"):
+            detail = await self._page(place, message_id, limit=1)
         if not detail.messages:
-            raise MessageNotFound("This message does not exist.", param="messageId")
+            raise MessageNotFound("This message does not exist.", param="message_id")
         return detail.messages[-1]
 
     async def begin(
         self, place: Place, leaf: MessageId | None
     ) -> tuple[Session, SessionDetail | None]:
         """The session, and the newest page of the branch to ``leaf``; ``None`` is before all."""
-        detail = await self._page(place, leaf, limit=_PAGE if leaf is not None else 1)
+        with _named("parent_id"):
+            detail = await self._page(place, leaf, limit=_PAGE if leaf is not None else 1)
         if detail.session is None:
-            raise SessionNotFound("This session does not exist.", param="id")
+            raise SessionNotFound("This session does not exist.", param="session_id")
         return detail.session, detail if leaf is not None else None
 
     async def read_on(
@@ -89,6 +92,15 @@ class Branches:
                 limit=limit,
             )
         )
+
+
+@contextmanager
+def _named(param: str) -> Generator[None]:
+    # History calls it a leaf, its client has named it otherwise.
+    try:
+        yield
+    except MessageNotFound as error:
+        raise MessageNotFound(error.message, param=param) from error
 
 
 def _may_fit(branch: Sequence[StoredMessage], tokens: int | None) -> bool:

@@ -7,9 +7,11 @@ from services.api.ports.broker import Clock
 from services.api.ports.sessions import Asking
 from services.api.sessions.remembered import Remembered
 from shared.contracts import presets as asked
+from shared.contracts.history import SessionSettings
 from shared.contracts.ids import UserId
 from shared.contracts.presets import (
     AllModelSettings,
+    ChangePreferences,
     ModelSettings,
     ModelSettingsQuery,
     Preferences,
@@ -42,6 +44,15 @@ class Choices:
         """Replace them."""
         command = SetPreferences(user_id=user_id, preferences=preferences)
         stored = (await self._asking.ask(asked.SET_PREFERENCES, command)).preferences
+        self._preferences.put(user_id, stored)
+        return stored
+
+    async def change_preferences(
+        self, user_id: UserId, settings: SessionSettings, cleared: list[str]
+    ) -> Preferences:
+        """Set these, take those away, and leave the others."""
+        command = ChangePreferences(user_id=user_id, settings=settings, cleared=cleared)
+        stored = (await self._asking.ask(asked.CHANGE_PREFERENCES, command)).preferences
         self._preferences.put(user_id, stored)
         return stored
 

@@ -1,7 +1,7 @@
 """What holds for a turn of a session: the first who says something wins. Pure."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from services.api.completions.catalog import shown_name
 from services.api.llm_settings import LlmSettings
@@ -10,6 +10,14 @@ from shared.contracts.presets import AllModelSettings, ModelSettings
 from shared.contracts.subjects import full_model_name
 
 T = TypeVar("T")
+
+
+class Effective(NamedTuple):
+    """The last word on a model; ``None`` is the engine's own default."""
+
+    temperature: float | None
+    max_tokens: int | None
+    tools: bool
 
 
 def resolve(
@@ -25,7 +33,7 @@ def resolve(
 
     Each field is that of the first of request, session (its preset was copied into it when it was
     made), user, the model's settings and ``LLM_*`` that has one; zero, an empty text and an empty
-    list are values. Two settings have rules of their own: see ``default_model`` and ``_tools``.
+    list are values. Two settings have rules of their own: see ``default_model`` and ``effective``.
 
     Args:
         request: What the request says.
@@ -41,16 +49,15 @@ def resolve(
     """
     said = (request, session, preferences)
     model = _first([it.model for it in said]) or default_model(known, llm, offered)
-    of_model = settings_of(model, known)
+    rest = effective(settings_of(model, known), llm)
     return SessionSettings(
         model=model,
-        temperature=_first(
-            [*(it.temperature for it in said), of_model.temperature, llm.temperature]
-        ),
+        temperature=_first([*(it.temperature for it in said), rest.temperature]),
         top_p=_first([it.top_p for it in said]),
-        max_tokens=_first([*(it.max_tokens for it in said), of_model.max_tokens, llm.max_tokens]),
+        max_tokens=_first([*(it.max_tokens for it in said), rest.max_tokens]),
         system_prompt=_first([it.system_prompt for it in said]),
-        tools=_tools(_first([it.tools for it in said]), of_model, llm),
+        # Whether tools may be used is no default but a switch: off, nobody's list counts.
+        tools=_first([it.tools for it in said]) if rest.tools else [],
     )
 
 
@@ -71,17 +78,20 @@ def default_model(known: AllModelSettings, llm: LlmSettings, offered: Sequence[s
     return shown[0] if shown else llm.default_model
 
 
+def effective(of_model: ModelSettings, llm: LlmSettings) -> Effective:
+    """What holds for a model where neither request, session nor user says anything."""
+    return Effective(
+        temperature=_first([of_model.temperature, llm.temperature]),
+        max_tokens=_first([of_model.max_tokens, llm.max_tokens]),
+        tools=of_model.tools if of_model.tools is not None else llm.enable_tools,
+    )
+
+
 def settings_of(model: str | None, known: AllModelSettings) -> ModelSettings:
     """What is said of a model; nothing, if nothing is."""
     wanted = full_model_name(model) if model is not None else ""
     found = next((it for it in known.models if it.model == wanted), None)
     return found or ModelSettings(model=wanted)
-
-
-def _tools(tools: list[str] | None, of_model: ModelSettings, llm: LlmSettings) -> list[str] | None:
-    """Whether tools may be used is no default but a switch: off, nobody's list counts."""
-    allowed = of_model.tools if of_model.tools is not None else llm.enable_tools
-    return tools if allowed else []
 
 
 def _first(values: Sequence[T | None]) -> T | None:

@@ -7,7 +7,7 @@ from services.api.completions.catalog import Catalog, Offer, shown_name
 from services.api.llm_settings import LlmSettings
 from services.api.ports.broker import KnownModels
 from services.api.sessions.choices import Choices
-from services.api.sessions.defaults import default_model, settings_of
+from services.api.sessions.defaults import Effective, default_model, effective, settings_of
 from shared.contracts.ids import UserId
 from shared.contracts.presets import ModelSettings
 from shared.errors import ModelNotFound
@@ -18,6 +18,7 @@ class Choice(NamedTuple):
 
     offer: Offer
     settings: ModelSettings
+    effective: Effective
 
 
 class Selection(NamedTuple):
@@ -51,7 +52,11 @@ class OfferedModels:
             self._choices.models(), self._choices.preferences(user_id)
         )
         offers = self._catalog.models()
-        choices = [Choice(offer, settings_of(offer.id, said)) for offer in offers]
+        settings = [settings_of(offer.id, said) for offer in offers]
+        choices = [
+            Choice(offer, own, effective(own, self._llm))
+            for offer, own in zip(offers, settings, strict=True)
+        ]
         default = default_model(said, self._llm, [offer.id for offer in offers])
         return Selection(
             [choice for choice in choices if hidden or not choice.settings.hidden],

@@ -95,5 +95,5 @@ class Presets:
 
 def _preset(reply: PresetReply) -> Preset:
     if reply.preset is None:
-        raise PresetNotFound("This preset does not exist.", param="id")
+        raise PresetNotFound("This preset does not exist.", param="preset_id")
     return reply.preset

@@ -26,6 +26,8 @@ from shared.contracts.questions import Q, Question
 from shared.errors import (
     BrokerUnavailable,
     HistoryUnavailable,
+    InvalidRequest,
+    MessageNotFound,
     PayloadTooLarge,
     SessionNotFound,
 )
@@ -84,7 +86,7 @@ class Sessions:
             place = {"leaf": leaf, "before_depth": before_depth}
             detail = await self._history.get_session(query.model_copy(update=place))
             if detail.session is None:
-                raise SessionNotFound("This session does not exist.", param="id")
+                raise SessionNotFound("This session does not exist.", param="session_id")
             gathered = [*detail.messages, *gathered]
             # Another turn may make another branch the active one before the next page.
             leaf = leaf or detail.session.active_leaf
@@ -106,15 +108,38 @@ class Sessions:
         self._announcing.updated(command.user_id, session)
         return session
 
-    async def fork(self, user_id: UserId, session_id: SessionId, message_id: MessageId) -> Session:
-        """A new session with the branch that ends at a message."""
+    async def message(
+        self, user_id: UserId, session_id: SessionId, message_id: MessageId
+    ) -> StoredMessage:
+        """One message, with its siblings.
+
+        Raises:
+            MessageNotFound: the session has no such message.
+        """
+        query = GetSession(user_id=user_id, session_id=session_id, leaf=message_id, limit=1)
+        try:
+            found = (await self.page_of(query)).messages
+        except MessageNotFound as error:
+            raise MessageNotFound(error.message, param="message_id") from error
+        return found[-1]
+
+    async def fork(
+        self, user_id: UserId, session_id: SessionId, message_id: MessageId | None
+    ) -> Session:
+        """A new session with the branch that ends at a message, by default the active one.
+
+        Raises:
+            InvalidRequest: the session is empty.
+        """
+        page = await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
+        if message_id is None and not page.messages:
+            raise InvalidRequest("This session has no message yet to fork at.")
         command = ForkSession(
             user_id=user_id,
             session_id=session_id,
-            message_id=message_id,
+            message_id=message_id if message_id is not None else page.messages[-1].id,
             new_session_id=new_session_id(),
         )
-        await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
         return self._created(user_id, whole(await self._patiently(asked.FORK_SESSION, command)))
 
     async def tree(
@@ -133,7 +158,7 @@ class Sessions:
         while True:
             page = await self._history.ask(asked.READ_TREE, query)
             if page.session is None:
-                raise SessionNotFound("This session does not exist.", param="id")
+                raise SessionNotFound("This session does not exist.", param="session_id")
             # Of the first page: a turn that comes later may not be among the messages.
             session = session or page.session
             messages += page.messages
@@ -185,7 +210,7 @@ def whole(reply: SessionReply) -> Session:
         SessionNotFound: there is none in it.
     """
     if reply.session is None:
-        raise SessionNotFound("This session does not exist.", param="id")
+        raise SessionNotFound("This session does not exist.", param="session_id")
     return reply.session
 
 

@@ -113,7 +113,7 @@ class Turns:
         if message.role == "user":
             return await self._order(wanted, held, head, message.id, [])
         if message.role != "assistant" or message.parent_id is None:
-            raise InvalidRequest("Only a question can be answered anew.", param="messageId")
+            raise InvalidRequest("Only a question can be answered anew.", param="message_id")
         return await self._order(wanted, held, head, message.parent_id, [])
 
     async def edit(self, wanted: Wanted, message_id: MessageId, message: Message) -> Order:
@@ -127,7 +127,7 @@ class Turns:
         held, head = await self._stand(wanted)
         former = await self._message(wanted, held, message_id)
         if former.role != "user":
-            raise InvalidRequest("Only a question can be worded anew.", param="messageId")
+            raise InvalidRequest("Only a question can be worded anew.", param="message_id")
         return await self._order(wanted, held, head, former.parent_id, [message])
 
     async def _stand(self, wanted: Wanted) -> tuple[Held | None, SessionHead]:

@@ -48,7 +48,7 @@ class Outlet:
 
     def send(self, message: ServerMessage) -> None:
         """Put a message behind what waits; a socket that takes too little is to be closed."""
-        text = message.model_dump_json(exclude_none=True)
+        text = message.model_dump_json()
         self._bytes += len(text)
         if self._bytes > _MOST_BYTES:
             self.close(SLOW)

@@ -10,7 +10,6 @@ import structlog
 
 from services.api.completions.answers import to_message_body
 from services.api.completions.attaching import Reading
-from services.api.completions.failures import body_of
 from services.api.completions.following import Following
 from services.api.completions.translation import failure_of
 from services.api.ports.broker import Clock, Journal
@@ -25,6 +24,7 @@ from services.api.schemas.sockets import (
 )
 from services.api.sessions.turn_messages import answer_of, question_of_turn
 from services.api.sockets.spoken import Piece, Spoken, pieces
+from services.api.spelling import SOCKETS, told
 from services.api.streams.cursor import Cursor
 from services.api.streams.delivery import Delivery
 from services.api.streams.numbering import Numbering
@@ -68,11 +68,12 @@ class Turn:
 
 def refusal(error: ChatError, completion_id: CompletionId | None = None) -> SocketError:
     """A failure as sockets tell it."""
+    message, param = told(error, SOCKETS)
     seconds = error.retry_after if isinstance(error, RateLimited) else None
     return SocketError(
-        message=error.message,
+        message=message,
         code=error.code,
-        param=error.param,
+        param=param,
         completion_id=completion_id,
         retry_after=math.ceil(seconds) if seconds is not None else None,
     )
@@ -171,13 +172,7 @@ class TurnFeeds:
         if isinstance(failure, Cancelled):
             said = body if end.text or end.thinking else None
             return AiMessageStopped(message=said, completion_id=completion_id)
-        error = body_of(failure or DeadlineExceeded("The answer has no end."))["error"]
-        return SocketError(
-            message=error["message"],
-            code=error["code"],
-            param=error["param"],
-            completion_id=completion_id,
-        )
+        return refusal(failure or DeadlineExceeded("The answer has no end."), completion_id)
 
     async def _find(self, user_id: UserId, completion_id: CompletionId) -> CompletionAccepted:
         for _ in range(_TRIES):

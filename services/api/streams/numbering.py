@@ -25,7 +25,7 @@ def wants_ids(value: str | None) -> bool:
     """
     said = (value or "").strip().lower()
     if said not in _YES | _NO:
-        message = f"{RESUME_HEADER} must be true or false."
+        message = f"The header {RESUME_HEADER} must be true or false."
         raise InvalidRequest(message, param=RESUME_HEADER)
     return said in _YES
 
@@ -88,7 +88,7 @@ def read_cursor(
     if starting_after is None:
         return None
     if _NUMBER.fullmatch(starting_after) is None:
-        message = "starting_after must be the index of an event, or -1 for the start."
+        message = "The parameter starting_after must be the index of an event, or -1 for the start."
         raise InvalidRequest(message, param="starting_after")
     return int(starting_after)
 

@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import structlog
 from bson.errors import InvalidDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
@@ -11,6 +12,8 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, P
 from services.history.ports import RefusedByStore
 from services.history.records import Record
 from shared.errors import HistoryUnavailable
+
+log = structlog.stdlib.get_logger(__name__)
 
 Document = dict[str, Any]
 MongoClient = AsyncIOMotorClient
@@ -147,4 +150,5 @@ def _codes(error: OperationFailure) -> set[int | None]:
 
 def _unavailable(error: Exception) -> HistoryUnavailable:
     # Not the driver's text: it may quote a document.
-    return HistoryUnavailable(f"the database does not answer ({type(error).__name__})")
+    log.info("database_failed", error=type(error).__name__)
+    return HistoryUnavailable("The database does not answer.")

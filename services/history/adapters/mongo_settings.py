@@ -1,5 +1,6 @@
 """Settings of models and preferences of users on MongoDB."""
 
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from services.history.adapters.mongo_client import (
@@ -55,6 +56,20 @@ class MongoSettingsStore:
         with border():
             document = await self._preferences.find_one({"_id": user_id})
         return PreferencesRecord.model_validate(fields_of(document)) if document else None
+
+    async def change_preferences(
+        self, user_id: UserId, given: Mapping[str, object], cleared: Collection[str]
+    ) -> PreferencesRecord:
+        """See the port."""
+        key = {"_id": user_id}
+        # Neither operator may be empty.
+        change = {"$set": dict(given), "$unset": dict.fromkeys(cleared, "")}
+        change = {operator: fields for operator, fields in change.items() if fields}
+        with border():
+            if change:
+                await self._preferences.update_one(key, change, upsert=True)
+            document = await self._preferences.find_one(key)
+        return PreferencesRecord.model_validate(fields_of(document or key))
 
     async def put_preferences(self, preferences: PreferencesRecord) -> None:
         """See the port."""

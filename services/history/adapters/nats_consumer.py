@@ -17,8 +17,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from services.history.event_ports import RawEvent
 from services.history.intake import Intake
-from services.history.ports import RawEvent
 from shared.contracts import streams
 from shared.messaging.copies import is_copy
 

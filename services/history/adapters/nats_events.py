@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from typing import Final
 
-from services.history.ports import LogState, Progress, RawEvent
+from services.history.event_ports import LogState, Progress, RawEvent
 from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId

@@ -33,10 +33,9 @@ class NatsDirectory:
             )
             reply = Provisioned.from_bytes(message.data)
         except (nats.errors.Error, OSError, ValidationError) as error:
-            reason = f"nobody provisions: {type(error).__name__}"
-            raise BrokerUnavailable(reason) from error
+            raise BrokerUnavailable("Nobody provisions queues.") from error
         if not reply.ok or reply.ack_wait is None:
-            raise BrokerUnavailable(reply.error or "provisioning failed")
+            raise BrokerUnavailable(reply.error or "The queues could not be provisioned.")
         return reply.ack_wait.total_seconds()
 
     async def announce(self, announcement: WorkerAnnouncement) -> None:

@@ -53,7 +53,7 @@ class NatsJob:
         try:
             await self._client.request(self._reply, _ACK, timeout=self._timeout)
         except (nats.errors.Error, OSError) as error:
-            message = f"no confirmation of an acknowledgement: {str(error) or type(error).__name__}"
+            message = "The broker did not confirm an acknowledgement."
             raise BrokerUnavailable(message) from error
 
     async def give_back(self, *, delay: float = 0.0) -> None:

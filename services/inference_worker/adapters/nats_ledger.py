@@ -44,7 +44,7 @@ class NatsLedger:
         except AlreadyPublished as error:
             stored = await self._stored_end(completion_id)
             if stored is None:
-                raise BrokerUnavailable("an event came and went") from error
+                raise BrokerUnavailable("An event came and went.") from error
             return stored.data
         return payload
 

@@ -59,7 +59,7 @@ class OllamaEngine:
                     async with asyncio.timeout(limit.total_seconds()):
                         batch = await pile.take()
                 except TimeoutError as error:
-                    message = f"the engine was quiet for {limit.total_seconds():g} s"
+                    message = f"The engine was quiet for {limit.total_seconds():g} s."
                     raise EngineTimeout(message) from error
                 if batch is None:
                     return
@@ -158,7 +158,7 @@ async def _read(lines: AsyncGenerator[ollama.ChatResponse], pile: _Pile) -> None
     except (ollama.ResponseError, httpx.HTTPError, OSError, ValueError, RecursionError) as error:
         pile.end(translated(error, begun=begun))
     finally:
-        pile.end(EngineError("the engine ended its answer in the middle"))
+        pile.end(EngineError("The engine ended its answer in the middle."))
 
 
 def _parts(message: ollama.Message) -> list[Part]:

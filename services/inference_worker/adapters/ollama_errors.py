@@ -6,6 +6,7 @@ from typing import Final
 
 import httpx
 import ollama
+import structlog
 
 from shared.errors import (
     ChatError,
@@ -17,12 +18,17 @@ from shared.errors import (
     ModelNotFound,
 )
 
+log = structlog.stdlib.get_logger(__name__)
+
 # "request (700 tokens) exceeds the available context size (512 tokens)", "the input length exceeds
 # the context length", "the prompt is longer than the context length currently available".
 _LONGEST: Final = 500
 """Characters of an error: a proxy may answer with a page, and the end must fit into an event."""
 _BAD_FORMAT: Final = re.compile(r"invalid (JSON schema|format)|grammar", re.I)
 """A schema that the engine cannot use is a 500 of Ollama's."""
+_TOKENS: Final = re.compile(r"\((\d+) tokens\)")
+_BOTH: Final = 2
+"""Of the prompt and of the window."""
 _TOO_LONG: Final = re.compile(r"exceed\w*.*context|context.*exceed|longer than the context", re.I)
 
 
@@ -37,25 +43,46 @@ def translated(error: Exception, *, begun: bool) -> ChatError:
     if isinstance(error, ollama.ResponseError):
         return _refusal(error.status_code, _text(error.error))
     if isinstance(error, httpx.HTTPError | OSError):
-        reason = _clean(f"{type(error).__name__}: {error}").rstrip(": ")
+        # What a library calls it helps who reads the log, and nobody else.
+        log.info("engine_broke_off" if begun else "engine_away", error=_reason(error))
         if begun:
-            return EngineError(f"the engine broke off in the middle ({reason})")
-        return EngineUnavailable(f"the engine cannot be reached ({reason})")
-    return EngineError("the engine said something that is not its protocol")
+            return EngineError("The engine broke off in the middle of the answer; try again.")
+        return EngineUnavailable("The engine cannot be reached; try again in a moment.")
+    log.info("engine_not_understood", error=_reason(error))
+    return EngineError("The engine said something that is not its protocol.")
 
 
 def _refusal(status: int, text: str) -> ChatError:
     if _TOO_LONG.search(text):
-        return ContextLengthExceeded(text, param="messages")
+        return ContextLengthExceeded(_too_long(text), param="messages")
     if status == httpx.codes.NOT_FOUND:
-        return ModelNotFound(text, param="model")
+        return ModelNotFound("The engine does not have this model any more.", param="model")
     if _BAD_FORMAT.search(text):
-        return InvalidRequest(text, param="response_format")
+        message = _quoting("The engine cannot use this format", text)
+        return InvalidRequest(message, param="response_format")
     if status == httpx.codes.BAD_REQUEST:
-        return InvalidRequest(text)
+        return InvalidRequest(_quoting("The engine refused the request", text))
     if status == httpx.codes.SERVICE_UNAVAILABLE:
-        return EngineBusy(text)
-    return EngineError(text or f"the engine answered with status {status}")
+        return EngineBusy("The engine has too much to do; try again in a moment.")
+    return EngineError(_quoting("The engine failed", text or f"it answered with status {status}"))
+
+
+def _too_long(text: str) -> str:
+    numbers = _TOKENS.findall(text)
+    what = "The prompt is longer than the model's context window"
+    if len(numbers) == _BOTH:
+        prompt, window = numbers
+        what = f"The prompt has {prompt} tokens, the model's context window only {window}"
+    return f"{what}; shorten it, or choose a model with a larger window."
+
+
+def _quoting(what: str, text: str) -> str:
+    # What is wrong with a request only the engine knows: it is quoted, and said who says it.
+    return f"{what}: {text.rstrip('. ')}."
+
+
+def _reason(error: Exception) -> str:
+    return _clean(f"{type(error).__name__}: {error}").rstrip(": ")
 
 
 def _text(error: object) -> str:

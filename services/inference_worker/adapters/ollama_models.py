@@ -53,7 +53,7 @@ class OllamaModels:
                 latency = 1000 * (time.monotonic() - started)
                 models = await self._models(version)
         except TimeoutError as error:
-            message = f"the engine did not answer within {self._timeout:g} s"
+            message = f"The engine did not answer within {self._timeout:g} s."
             raise EngineError(message) from error
         except Exception as error:
             # Whatever an engine says, it must not end the worker.

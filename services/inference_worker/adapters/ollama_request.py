@@ -114,7 +114,7 @@ def _message(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
 def _image(part: ContentPart) -> str:
     scheme, comma, data = (part.image_url or "").partition(",")
     if not comma or not scheme.startswith("data:") or not scheme.endswith(";base64"):
-        message = "an image must be a data URL in base64: engines fetch nothing from the web"
+        message = "An image must be a data URL in base64: engines fetch nothing from the web."
         raise InvalidRequest(message, param="messages")
     return data
 
@@ -123,7 +123,7 @@ def _arguments(text: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text or "{}")
     except ValueError as error:
-        raise InvalidRequest("a tool call's arguments are no JSON", param="messages") from error
+        raise InvalidRequest("A tool call's arguments are no JSON.", param="messages") from error
     if not isinstance(arguments, dict):
-        raise InvalidRequest("a tool call's arguments are no JSON object", param="messages")
+        raise InvalidRequest("A tool call's arguments are no JSON object.", param="messages")
     return arguments

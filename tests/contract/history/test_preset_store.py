@@ -176,6 +176,18 @@ async def test_settings_of_models_are_replaced_whole(kept: Kept) -> None:
     assert changed.default_model is None
 
 
+async def test_a_change_of_preferences_leaves_the_others(kept: Kept) -> None:
+    change = kept.settings.change_preferences
+    assert await change(USER, {}, []) == PreferencesRecord(id=USER)
+    assert await change(USER, {"max_tokens": 7, "top_p": 0.5}, []) == PreferencesRecord(
+        id=USER, max_tokens=7, top_p=0.5
+    )
+    left = PreferencesRecord(id=USER, top_p=0.5, tools=["a"])
+    assert await change(USER, {"tools": ["a"]}, ["max_tokens", "model"]) == left
+    assert await kept.settings.preferences(USER) == left
+    assert await kept.settings.preferences(OTHER) is None
+
+
 async def test_preferences_are_each_users_own(kept: Kept) -> None:
     assert await kept.settings.preferences(USER) is None
     mine = PreferencesRecord(id=USER, model="demo", temperature=0, tools=[], system_prompt="Short.")

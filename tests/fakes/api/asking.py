@@ -53,5 +53,5 @@ class FakeAsking:
         data = await self._operations[question.name].answer(query.to_bytes(), _MAX_PAYLOAD)
         reply = question.reply.from_bytes(data)
         if reply.error is not None:
-            raise error_from(reply.error.code, reply.error.message)
+            raise error_from(reply.error.code, reply.error.message, reply.error.param)
         return reply

@@ -14,7 +14,6 @@ from shared.contracts.history import (
     CreateSession,
     DeleteSession,
     GetSession,
-    HistoryHealth,
     ListSessions,
     Reply,
     Session,
@@ -27,6 +26,7 @@ from shared.contracts.history import (
     StoredMessage,
     UpdateSession,
 )
+from shared.contracts.history_health import HistoryHealth
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
@@ -99,7 +99,7 @@ class FakeHistory:
         by_id = {message.id: message for message in messages}
         at = by_id.get(leaf)
         if at is None:
-            raise MessageNotFound("This message does not exist.")
+            raise MessageNotFound("This message does not exist.", param="leaf")
         chain: list[StoredMessage] = []
         while at is not None:
             chain.append(at)
@@ -143,7 +143,7 @@ class FakeHistory:
         self._must_be_there()
         owner, session = self.sessions.get(session_id, (None, None))
         if session is None or owner != user_id:
-            raise SessionNotFound("This session does not exist.")
+            raise SessionNotFound("This session does not exist.", param="session_id")
         return session
 
 
@@ -177,7 +177,7 @@ async def history_service(client: Client, history: FakeHistory) -> AsyncGenerato
         try:
             reply = await operations[message.subject.rsplit(".", 1)[1]](message.data)
         except ChatError as error:
-            reply = Reply(error=Failure(code=error.code, message=error.message))
+            reply = Reply(error=Failure(code=error.code, message=error.message, param=error.param))
         await client.publish(message.reply, reply.to_bytes())
 
     subscription = ProvenSubscription(

@@ -90,6 +90,7 @@ class FakeWorld:
         status: CompletionStatus = CompletionStatus.COMPLETED,
         code: str | None = None,
         message: str = "it failed",
+        param: str | None = None,
         tool_calls: list[ToolCall] | None = None,
         thinking: str = "",
         finish_reason: FinishReason | None = "stop",
@@ -111,7 +112,7 @@ class FakeWorld:
                 finish_reason=finish_reason if status is CompletionStatus.COMPLETED else None,
                 usage=usage,
                 events=len(texts),
-                error=Failure(code=code, message=message) if code else None,
+                error=Failure(code=code, message=message, param=param) if code else None,
                 place=command.place,
             )
             self.journal.ends.setdefault(command.completion_id, end)

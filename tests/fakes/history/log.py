@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from services.history.ports import LogState, Progress, RawEvent
+from services.history.event_ports import LogState, Progress, RawEvent
 from shared.contracts import subjects
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.ids import CompletionId

@@ -1,5 +1,7 @@
 """``PresetStore`` and ``SettingsStore`` in memory, with the same rules as MongoDB's."""
 
+from collections.abc import Collection, Mapping
+
 from services.history.preset_ports import KnownSettings
 from services.history.preset_records import (
     ModelSettingsRecord,
@@ -78,6 +80,14 @@ class MemorySettingsStore:
 
     async def preferences(self, user_id: UserId) -> PreferencesRecord | None:
         return self.by_user.get(user_id)
+
+    async def change_preferences(
+        self, user_id: UserId, given: Mapping[str, object], cleared: Collection[str]
+    ) -> PreferencesRecord:
+        before = self.by_user.get(user_id, PreferencesRecord(id=user_id))
+        changed = before.model_copy(update={**dict.fromkeys(cleared), **given})
+        self.by_user[user_id] = changed
+        return changed
 
     async def put_preferences(self, preferences: PreferencesRecord) -> None:
         self.by_user[preferences.id] = preferences

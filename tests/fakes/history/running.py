@@ -16,11 +16,12 @@ from nats.aio.client import Client
 
 from services.history.app import create_app
 from services.history.settings import HistorySettings, MongoSettings, Settings
-from shared.contracts import history, streams, subjects
 from shared.contracts import session_questions as asked
+from shared.contracts import streams, subjects
 from shared.contracts.chat import Failure
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
-from shared.contracts.history import HistoryHealth, Reply
+from shared.contracts.history import Reply
+from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.identities import Identity
 from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
@@ -127,7 +128,7 @@ async def answering(client: Client) -> None:
 
     async def answered() -> bool:
         try:
-            await ask(client, asked.HEALTH.name, history.HealthQuery(), HistoryHealth)
+            await ask(client, asked.HEALTH.name, HealthQuery(), HistoryHealth)
         except nats.errors.Error:
             return False
         return True

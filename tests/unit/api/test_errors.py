@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
 BAD_REQUESTS = [
     Case("not json", b"{", None, "The body is not valid JSON"),
-    Case("empty", b"", None, "The body is not valid JSON"),
+    Case("empty", b"", None, "The body is empty; it must be a JSON object."),
     Case("a list", b"[]", None, "The body must be a JSON object."),
     Case("not utf-8", b'{"model":"\xff"}', None, "The body is not valid JSON"),
     Case("lone surrogate", b'{"model":"\\ud800"}', None, "The body is not valid JSON"),
@@ -36,34 +36,46 @@ BAD_REQUESTS = [
     Case("crowd", {**GOOD, "x": [[]] * 60_000}, None, "The body holds more than 50000 lists"),
     Case("crowd of messages", {**GOOD, "messages": [USER] * 60_000}, None, "The body holds more"),
     Case("nan", b'{"temperature":NaN}', None, "The body is not valid JSON"),
-    Case("no model", {"messages": [USER]}, "model", "model: this field is required"),
-    Case("no messages", {"model": "demo"}, "messages", "messages: this field is required"),
-    Case("empty messages", {**GOOD, "messages": []}, "messages", "messages: List should have"),
-    Case("messages text", {**GOOD, "messages": "x"}, "messages", "messages: Input should be"),
-    Case("message number", {**GOOD, "messages": [1]}, "messages.0", "messages.0: Input should"),
+    Case("no model", {"messages": [USER]}, "model", "The field model is required."),
+    Case("no messages", {"model": "demo"}, "messages", "The field messages is required."),
+    Case(
+        "empty messages",
+        {**GOOD, "messages": []},
+        "messages",
+        "The field messages must have at least 1 item.",
+    ),
+    Case(
+        "messages text", {**GOOD, "messages": "x"}, "messages", "The field messages must be a list."
+    ),
+    Case(
+        "message number",
+        {**GOOD, "messages": [1]},
+        "messages.0",
+        "The field messages.0 must be an object.",
+    ),
     Case(
         "unknown role",
         {**GOOD, "messages": [{"role": "wizard", "content": "x"}]},
         "messages.0.role",
-        "messages.0.role: Input should be 'developer', 'system', 'user', 'assistant' or 'tool'",
+        "The field messages.0.role must be 'developer', 'system', 'user', 'assistant' or 'tool'.",
     ),
     Case(
         "content number",
         {**GOOD, "messages": [{"role": "user", "content": 1}]},
         "messages.0.content",
-        "messages.0.content: Input should be a valid string",
+        "The field messages.0.content must be text.",
     ),
     Case(
         "content null",
         {**GOOD, "messages": [{"role": "user", "content": None}]},
         "messages.0",
-        "messages.0: a message needs content",
+        "A message needs content (messages.0).",
     ),
     Case(
         "tool without its call",
         {**GOOD, "messages": [{"role": "tool", "content": "x"}]},
         "messages.0",
-        "messages.0: a tool message needs tool_call_id",
+        "A tool message needs tool_call_id (messages.0).",
     ),
     Case(
         "image address",
@@ -77,25 +89,71 @@ BAD_REQUESTS = [
             ],
         },
         "messages.0.content.0.image_url.url",
-        "messages.0.content.0.image_url.url: images are sent as data URLs",
+        "Images are sent as data URLs (data:image/png;base64,...); addresses are not fetched "
+        "(messages.0.content.0.image_url.url).",
     ),
-    Case("temperature high", {**GOOD, "temperature": 2.1}, "temperature", "temperature: Input"),
-    Case("temperature low", {**GOOD, "temperature": -0.1}, "temperature", "temperature: Input"),
-    Case("temperature text", {**GOOD, "temperature": "1"}, "temperature", "temperature: Input"),
-    Case("topP", {**GOOD, "topP": 1.5}, "topP", "topP: Input should be less"),
-    Case("top_p", {**GOOD, "top_p": 1.5}, "top_p", "top_p: Input should be less"),
-    Case("presence", {**GOOD, "presence_penalty": 3}, "presence_penalty", "presence_penalty: In"),
-    Case("max_tokens", {**GOOD, "max_tokens": 0}, "max_tokens", "max_tokens: Input should be gr"),
-    Case("maxTokens", {**GOOD, "maxTokens": 1.5}, "maxTokens", "maxTokens: Input should be a va"),
-    Case("stops", {**GOOD, "stop": ["a"] * 5}, "stop", "stop: List should have at most 4"),
-    Case("n", {**GOOD, "n": 2}, "n", "n: Input should be less than or equal to 1"),
-    Case("stream text", {**GOOD, "stream": "yes"}, "stream", "stream: Input should be a valid b"),
-    Case("session id", {**GOOD, "sessionId": "7"}, "sessionId", "sessionId: a session id is a"),
-    Case("session_id", {**GOOD, "session_id": "7"}, "session_id", "session_id: a session id is"),
-    Case("model number", {**GOOD, "model": 5}, "model", "model: Input should be a valid string"),
-    Case("model empty", {**GOOD, "model": ""}, "model", "model: String should have at least 1"),
-    Case("model long", {**GOOD, "model": "m" * 257}, "model", "model: String should have at mos"),
-    Case("model newline", {**GOOD, "model": "a\nb"}, "model", "model: a model's name holds no"),
+    Case(
+        "temperature high",
+        {**GOOD, "temperature": 2.1},
+        "temperature",
+        "The field temperature must be at most 2",
+    ),
+    Case(
+        "temperature low",
+        {**GOOD, "temperature": -0.1},
+        "temperature",
+        "The field temperature must be at least 0",
+    ),
+    Case(
+        "temperature text",
+        {**GOOD, "temperature": "1"},
+        "temperature",
+        "The field temperature must be a number.",
+    ),
+    Case("topP", {**GOOD, "topP": 1.5}, "topP", "The field topP must be at most 1"),
+    Case("top_p", {**GOOD, "top_p": 1.5}, "top_p", "The field top_p must be at most 1"),
+    Case(
+        "presence",
+        {**GOOD, "presence_penalty": 3},
+        "presence_penalty",
+        "The field presence_penalty must be at most 2",
+    ),
+    Case(
+        "max_tokens",
+        {**GOOD, "max_tokens": 0},
+        "max_tokens",
+        "The field max_tokens must be at least 1.",
+    ),
+    Case(
+        "maxTokens",
+        {**GOOD, "maxTokens": 1.5},
+        "maxTokens",
+        "The field maxTokens must be a whole number.",
+    ),
+    Case("stops", {**GOOD, "stop": ["a"] * 5}, "stop", "The field stop must have at most 4 items."),
+    Case("n", {**GOOD, "n": 2}, "n", "The field n must be at most 1."),
+    Case(
+        "stream text",
+        {**GOOD, "stream": "yes"},
+        "stream",
+        "The field stream must be true or false.",
+    ),
+    Case("session id", {**GOOD, "sessionId": "7"}, "sessionId", "A session id is a UUID."),
+    Case("session_id", {**GOOD, "session_id": "7"}, "session_id", "A session id is a UUID."),
+    Case("model number", {**GOOD, "model": 5}, "model", "The field model must be text."),
+    Case(
+        "model empty",
+        {**GOOD, "model": ""},
+        "model",
+        "The field model must have at least 1 character.",
+    ),
+    Case(
+        "model long",
+        {**GOOD, "model": "m" * 257},
+        "model",
+        "The field model must have at most 256 characters.",
+    ),
+    Case("model newline", {**GOOD, "model": "a\nb"}, "model", "A model's name holds no"),
     Case(
         "NUL in text",
         {**GOOD, "messages": [{"role": "user", "content": "a\0b"}]},
@@ -103,8 +161,13 @@ BAD_REQUESTS = [
         "Text must not hold the character U+0000.",
     ),
     Case("NUL in a key", {**GOOD, "x\0y": 1}, None, "Text must not hold the character U+0000."),
-    Case("tool number", {**GOOD, "tools": [5]}, "tools.0", "tools.0: Input should be a valid dic"),
-    Case("format", {**GOOD, "response_format": {"type": "xml"}}, "response_format.type", "resp"),
+    Case("tool number", {**GOOD, "tools": [5]}, "tools.0", "The field tools.0 must be an object."),
+    Case(
+        "format",
+        {**GOOD, "response_format": {"type": "xml"}},
+        "response_format.type",
+        "The field response_format.type must be 'text', 'json_object' or",
+    ),
 ]
 
 
@@ -333,6 +396,23 @@ async def test_every_address_has_the_one_error_body(
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert response.json()["error"]["code"] == code
     assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/ai-chat/api/sessions/", "GET, POST"),
+        ("/api/chat/sessions/7/", "GET, PUT, PATCH, DELETE"),
+        ("/api/chat/presets/7", "GET, PUT, PATCH, DELETE"),
+        ("/api/chat/preferences/", "GET, PUT, PATCH"),
+        (COMPLETIONS, "POST"),
+    ],
+)
+async def test_a_405_names_all_methods_of_its_address(path: str, methods: str) -> None:
+    async with client_of(FakeWorld()) as client:
+        for method in ("OPTIONS", "TRACE"):
+            reply = await client.request(method, path)
+            assert (reply.status_code, reply.headers["allow"]) == (405, methods)
 
 
 async def test_a_mistake_of_ours_is_500_without_a_word_of_the_inside() -> None:

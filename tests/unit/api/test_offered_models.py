@@ -5,6 +5,7 @@ import pytest
 from services.api.llm_settings import LlmSettings
 from services.api.sessions.choices import Choices
 from services.api.sessions.turns import ResolvedDefaults
+from services.api.spelling import respelled
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.history import Session, SessionSettings
@@ -29,6 +30,7 @@ DEMO = {
         "quantizationLevel": "Q4_0",
     },
     "settings": {"temperature": None, "maxTokens": None, "tools": None, "hidden": False},
+    "effective": {"temperature": None, "maxTokens": None, "tools": True},
     "isDefault": True,
     "isPreferred": False,
 }
@@ -61,6 +63,17 @@ async def test_models_are_listed_with_what_is_said_of_them(world: FakeWorld) -> 
     assert set(snake) == {"models", "default_model", "preferred_model"}
     assert snake["models"][0]["metadata"]["parameter_size"] == "3.2B"
     assert set(snake["models"][0]["settings"]) == {"temperature", "max_tokens", "tools", "hidden"}
+
+
+async def test_what_holds_in_the_end_is_shown_beside_what_is_said(world: FakeWorld) -> None:
+    llm = LlmSettings(temperature=0.7, max_tokens=9, enable_tools=False)
+    async with client_of(world, quick_settings(llm=llm)) as client:
+        said = {"temperature": 0.1, "tools": True}
+        await client.put(f"{CAMEL}/models/{SLASHED}/settings/", json=said)
+        plain, own = (await client.get(f"{CAMEL}/models/")).json()["models"]
+    assert plain["settings"]["temperature"] is None
+    assert plain["effective"] == {"temperature": 0.7, "maxTokens": 9, "tools": False}
+    assert own["effective"] == {"temperature": 0.1, "maxTokens": 9, "tools": True}
 
 
 @pytest.mark.parametrize("name", ["demo", "demo:latest", SLASHED])
@@ -185,7 +198,7 @@ async def test_what_is_wrong_is_refused_with_its_field_and_nothing_is_stored(
     async with client_of(world) as client:
         reply = await client.request(method, f"{face}/{path}", json=body)
     assert reply.status_code == status, reply.text
-    assert reply.json()["error"]["param"] == param
+    assert reply.json()["error"]["param"] == (param and respelled(param, camel=face == CAMEL))
     assert world.asking.settings.by_model == {}
     assert world.asking.settings.default is None
 

@@ -121,7 +121,7 @@ async def test_cursors_of_messages_stay_on_the_branch_of_their_page(first: dict[
         await record(history.scene.store, edit.accepted(), edit.completed())
 
         gathered, page = newest["messages"], newest
-        while "nextCursor" in page:
+        while page["nextCursor"] is not None:
             page = (await client.get(path, params={"cursor": page["nextCursor"]})).json()
             gathered = page["messages"] + gathered
         forward = (await client.get(path, params={"cursor": page["previousCursor"]})).json()

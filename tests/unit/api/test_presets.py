@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from services.api.spelling import respelled
 from shared.contracts.ids import UserId
 from shared.contracts.presets import CREATE_PRESET, CreatePreset
 from tests.fakes.api.world import FakeWorld, client_of
@@ -192,9 +193,9 @@ async def test_what_is_anothers_looks_unknown_to_who_would_change_it(face: str, 
         for reply in replies:
             assert reply.status_code == 404
             assert reply.json()["error"] == {
-                "message": "the preset does not exist",
+                "message": "This preset does not exist.",
                 "type": "invalid_request_error",
-                "param": None,
+                "param": "presetId" if face == CAMEL else "preset_id",
                 "code": "preset_not_found",
             }
 
@@ -209,6 +210,7 @@ async def test_a_session_gets_a_copy_of_the_settings() -> None:
 
     assert (titled.status_code, titled.json()["title"]) == (201, "Review")
     assert untitled.json()["title"] == "New chat"
+    assert titled.headers["etag"] == '"1"'
     for body in (titled.json(), untitled.json()):
         assert {name: body[name] for name in SETTINGS} == SETTINGS
         assert body["presetId"] == made["id"]
@@ -228,24 +230,24 @@ BAD_SETTINGS = [
     Bad("model", "x" * 257, "at most 256 characters"),
     Bad("model", " demo", "name holds no"),
     Bad("model", "de\nmo", "name holds no"),
-    Bad("model", 5, "valid string"),
-    Bad("temperature", -0.1, "greater than or equal to 0"),
-    Bad("temperature", 2.1, "less than or equal to 2"),
-    Bad("temperature", "hot", "valid number"),
-    Bad("temperature", True, "valid number"),
-    Bad("topP", 1.01, "less than or equal to 1"),
-    Bad("topP", -1, "greater than or equal to 0"),
-    Bad("maxTokens", 0, "greater than or equal to 1"),
-    Bad("maxTokens", 1.5, "valid integer"),
-    Bad("maxTokens", 2**31, "less than or equal to"),
+    Bad("model", 5, "must be text"),
+    Bad("temperature", -0.1, "at least 0"),
+    Bad("temperature", 2.1, "at most 2"),
+    Bad("temperature", "hot", "must be a number"),
+    Bad("temperature", True, "must be a number"),
+    Bad("topP", 1.01, "at most 1"),
+    Bad("topP", -1, "at least 0"),
+    Bad("maxTokens", 0, "at least 1"),
+    Bad("maxTokens", 1.5, "must be a whole number"),
+    Bad("maxTokens", 2**31, "at most"),
     Bad("systemPrompt", "x" * 100_001, "at most 100000 characters"),
     Bad("systemPrompt", "a\0b", "U+0000"),
-    Bad("systemPrompt", ["x"], "valid string"),
-    Bad("tools", "search", "valid list"),
+    Bad("systemPrompt", ["x"], "must be text"),
+    Bad("tools", "search", "must be a list"),
     Bad("tools", ["x"] * 65, "at most 64 items"),
     Bad("tools", [""], "at least 1 character"),
     Bad("tools", ["x" * 65], "at most 64 characters"),
-    Bad("tools", [{"type": "function"}], "valid string"),
+    Bad("tools", [{"type": "function"}], "must be text"),
 ]
 BAD_PRESETS = [
     *BAD_SETTINGS,
@@ -253,13 +255,13 @@ BAD_PRESETS = [
     Bad("name", "   ", "at least one character"),
     Bad("name", None, ""),
     Bad("name", "x" * 256, "at most 255 characters"),
-    Bad("name", 5, "valid string"),
+    Bad("name", 5, "must be text"),
     Bad("description", "x" * 2001, "at most 2000 characters"),
     Bad("description", None, ""),
-    Bad("public", "yes", "valid boolean"),
+    Bad("public", "yes", "must be true or false"),
     Bad("public", None, ""),
-    Bad("version", 0, "greater than or equal to 1"),
-    Bad("version", "1", "valid integer"),
+    Bad("version", 0, "at least 1"),
+    Bad("version", "1", "must be a whole number"),
 ]
 
 
@@ -291,7 +293,8 @@ async def test_bad_preferences_are_refused_and_nothing_is_stored(bad: Bad) -> No
         for face in (CAMEL, SNAKE):
             reply = await client.put(f"{face}/preferences/", json={bad.field: bad.value})
             assert reply.status_code == 400, reply.text
-            assert reply.json()["error"]["param"].split(".")[0] == bad.field
+            named = respelled(bad.field, camel=face == CAMEL)
+            assert reply.json()["error"]["param"].split(".")[0] == named
     assert world.asking.settings.by_user == {}
 
 

@@ -135,7 +135,7 @@ async def test_a_session_shows_all_its_messages_oldest_first() -> None:
         whole = (await client.get(path)).json()
         page = (await client.get(f"{path}?limit=2&beforeDepth=10")).json()
     assert [message["content"] for message in whole["messages"]] == [str(n) for n in range(1, 451)]
-    assert "nextBeforeDepth" not in whole
+    assert whole["nextBeforeDepth"] is None
     assert [message["depth"] for message in page["messages"]] == [8, 9]
     assert page["nextBeforeDepth"] == 8
 
@@ -194,6 +194,7 @@ async def test_a_message_shows_what_it_has() -> None:
         ],
         "createdAt": "2025-01-27T10:00:00Z",
         "depth": 1,
+        "parentId": None,
     }
     assert assistant == {
         "id": "a",
@@ -263,6 +264,37 @@ async def test_the_openapi_document_knows_the_request_bodies() -> None:
     assert {"ChatCompletionRequest", "RequestMessage", "ErrorBody", "ModelList"} < set(schemas)
     body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]
     assert body["content"]["application/json"]["schema"]["$ref"].endswith("/ChatCompletionRequest")
+
+
+async def test_the_openapi_document_promises_no_status_that_never_comes() -> None:
+    async with client_of(FakeWorld()) as client:
+        document = (await client.get("/openapi.json")).json()
+    said = {
+        f"{method} {path}": set(operation["responses"])
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    keyed = {where for where, statuses in said.items() if "422" in statuses}
+    faces = ("/api/chat", "/ai-chat/api")
+    assert keyed == {
+        "post /v1/chat/completions",
+        *(
+            f"{method} {face}/sessions/{{session_id}}/{path}"
+            for face in faces
+            for method, path in (
+                ("post", "send_message"),
+                ("post", "messages/{message_id}/regenerate"),
+                ("patch", "messages/{message_id}"),
+            )
+        ),
+    }
+    door = {"401", "403", "421", "429"}
+    for face in faces:
+        messages = said[f"get {face}/sessions/{{session_id}}/messages"]
+        assert messages == {"200", "400", "404", "503"} | door
+        assert said[f"get {face}/sessions"] == {"200", "400", "503"} | door
+        assert "412" in said[f"patch {face}/sessions/{{session_id}}"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
 @pytest.mark.parametrize("mode", ["open", "required"])

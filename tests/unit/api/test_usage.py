@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.api.reports.accounting import period_of
-from shared.contracts.history import HistoryHealth
+from shared.contracts.history_health import HistoryHealth
 from shared.contracts.usage import COUNTS, USAGE, Counts, UsageQuery, UsageReply, UsageRow
 from shared.errors import BrokerUnavailable, ChatError, InvalidRequest
 from tests.fakes.api.gateway import quick_settings
@@ -158,20 +158,26 @@ async def test_a_table_has_a_header_a_line_for_each_row_and_no_formula() -> None
     assert answer.text.count("\r\n") == len(names) + 1
 
 
-async def test_statistics_are_two_questions_at_once() -> None:
+async def test_statistics_have_the_same_rows_by_day_and_by_model() -> None:
     world = FakeWorld()
-    whole = row("total", models={"b": (1, 2), "a": (3, 4)})
-    using(world, row("2025-01-27"), whole=whole)
+    using(world)
+    by = {
+        "day": UsageReply(rows=[row("2025-01-27")], whole=row("total")),
+        "model": UsageReply(
+            rows=[row("a", models={"a": (3, 4)}), row("b", models={"b": (1, 2)})],
+            whole=row("total"),
+        ),
+    }
+    world.asking.answer(USAGE, lambda query: by[query.group])
     async with client_of(world, quick_settings(prices='{"a": {"prompt": 1}}')) as client:
         stats = (await client.get(f"{SNAKE}/health/stats/")).json()
     assert (stats["sessions"], stats["messages"], stats["requests"]) == (3, 14, 2)
     assert (stats["first_token_ms_mean"], stats["first_token_ms_p95"]) == (1.5, 2)
     assert [day["key"] for day in stats["by_day"]] == ["2025-01-27"]
-    assert [(m["model"], m["total_tokens"], m["cost"]) for m in stats["by_model"]] == [
-        ("a", 7, "0.000003"),
-        ("b", 3, "0.000000"),
-    ]
-    assert len(world.asking.asked) == 2
+    rows = [(m["model"], m["key"], m["requests"], m["cost"]) for m in stats["by_model"]]
+    assert rows == [("a", "a", 2, "0.000003"), ("b", "b", 2, "0.000000")]
+    for model in stats["by_model"]:
+        assert set(model) == {*stats["by_day"][0], "model"}
 
 
 BAD = [

@@ -75,7 +75,7 @@ async def test_a_change_of_a_version_that_is_gone_is_a_conflict() -> None:
     await scene.begin()
     await _update(scene, title="First", version=1)
 
-    with pytest.raises(VersionConflict, match="version 2"):
+    with pytest.raises(VersionConflict, match="session has version 2, not 1"):
         await _update(scene, title="Late", version=1)
 
     assert (await _update(scene)).title == "First"
@@ -98,6 +98,19 @@ async def test_nothing_to_change_changes_nothing() -> None:
     assert (await _update(scene, settings=SessionSettings())).title == "Mine"
 
     assert scene.store.everything() == before
+
+
+async def test_what_is_so_already_is_no_change() -> None:
+    scene = Scene()
+    await scene.begin(title="Mine", model="demo", temperature=0.5)
+    before = scene.store.everything()
+
+    same = SessionSettings(model="demo", temperature=0.5)
+    again = await _update(scene, title="Mine", settings=same, cleared=["top_p"], version=1)
+
+    assert again.version == 1
+    assert scene.store.everything() == before
+    assert (await _update(scene, settings=same, cleared=["tools"], title="Yours")).version == 2
 
 
 @pytest.mark.parametrize("name", ["title", "turn", "leaf", "$set", ""])
@@ -125,7 +138,7 @@ async def test_a_change_that_others_forestall_between_read_and_write_is_made_aga
     assert (await _update(scene, title="Mine")).version == 5
     store.rivals = 1
     with pytest.raises(VersionConflict):
-        await _update(scene, title="Mine", version=5)
+        await _update(scene, title="Yours", version=5)
     store.rivals = 1000
     with pytest.raises(HistoryUnavailable):
         await _update(scene, title="Mine")

@@ -8,8 +8,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.history.adapters.nats_consumer import NatsConsumer
+from services.history.event_ports import Delivery
 from services.history.intake import Intake
-from services.history.ports import Delivery
 from shared.tasks import end_tasks
 
 

@@ -4,7 +4,8 @@ import asyncio
 import json
 
 from services.history.handlers import Operation
-from shared.contracts.history import HealthQuery, HistoryHealth, SessionReply, UpdateSession
+from shared.contracts.history import SessionReply, UpdateSession
+from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.session_questions import HEALTH, UPDATE_SESSION
 from shared.errors import InvalidRequest, SessionNotFound
 

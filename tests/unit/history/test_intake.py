@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 
 from services.history.event_format import Event
+from services.history.event_ports import RawEvent
 from services.history.intake import ATTEMPTS, Intake
-from services.history.ports import RawEvent
 from services.history.recorder import Recorder
 from shared.contracts import subjects
 from tests.fakes.history.conversation import NOON, Turn, stateless

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.history.background import Background, again_and_again, until_done
-from services.history.ports import RawEvent
+from services.history.event_ports import RawEvent
 from services.history.purger import Purger
 from services.history.recorder import Recorder
 from services.history.retention import Retention

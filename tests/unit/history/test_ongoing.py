@@ -46,7 +46,7 @@ async def test_more_than_may_wait_are_refused_at_once_and_who_asks_again_joins()
     askers = [asyncio.create_task(ongoing.do(n, works.work(n))) for n in (0, 1, 1)]
     await eventually(lambda: len(works.begun) == 1)
 
-    with pytest.raises(HistoryUnavailable, match="too many"):
+    with pytest.raises(HistoryUnavailable, match="Too many"):
         await ongoing.do(2, works.work(2))
 
     works.go.set()

@@ -75,6 +75,15 @@ async def test_a_change_touches_what_it_names_and_clears_what_it_clears() -> Non
     assert changed.updated_at == scene.now
 
 
+async def test_what_is_so_already_is_no_change() -> None:
+    scene = _Scene()
+    made = await scene.create(temperature=0.2)
+    scene.now += timedelta(seconds=1)
+
+    same = SessionSettings(temperature=0.2)
+    assert await scene.update(name="Reviewer", settings=same, cleared=["top_p"]) == made
+
+
 async def test_a_change_moves_the_time_also_against_a_clock_that_goes_back() -> None:
     scene = _Scene()
     made = await scene.create()
@@ -88,7 +97,7 @@ async def test_an_old_version_changes_and_deletes_nothing() -> None:
     await scene.create()
     await scene.update(name="Second")
 
-    with pytest.raises(VersionConflict):
+    with pytest.raises(VersionConflict, match="preset has version 2, not 1"):
         await scene.update(name="Third", version=1)
     with pytest.raises(VersionConflict):
         await scene.presets.delete(DeletePreset(user_id=USER, preset_id="p1", version=1))

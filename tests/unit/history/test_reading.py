@@ -2,8 +2,8 @@
 
 import pytest
 
+from services.history.event_ports import RawEvent
 from services.history.freshness import Freshness
-from services.history.ports import RawEvent
 from services.history.reading import Reading
 from services.history.recorder import Recorder
 from shared.contracts.chat import CompletionStatus, Message

@@ -5,6 +5,7 @@ import json
 import httpx
 import ollama
 import pytest
+from structlog.testing import capture_logs
 
 from services.inference_worker.adapters.ollama_errors import translated
 from shared.errors import (
@@ -44,22 +45,51 @@ def test_a_refusal_has_the_class_that_tells_what_to_do(
 ) -> None:
     error = translated(ollama.ResponseError(text, status), begun=False)
     assert type(error) is kind
-    assert error.message == text
+    assert error.message[0].isupper()
+    assert error.message.endswith(".")
+
+
+@pytest.mark.parametrize("text", ["registry/x does not support tools", "so it is not."])
+def test_what_only_the_engine_knows_is_quoted(text: str) -> None:
+    error = translated(ollama.ResponseError(text, 400), begun=False)
+    assert error.message == f"The engine refused the request: {text.rstrip('.')}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "request (75004 tokens) exceeds the available context size (32768 tokens), try increasing",
+        "the input length exceeds the context length",
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_with_what_to_do(text: str) -> None:
+    error = translated(ollama.ResponseError(text, 400), begun=False)
+    assert type(error) is ContextLengthExceeded
+    assert "shorten it" in error.message
+    assert text not in error.message
+    numbers = [number in error.message for number in ("75004", "32768")]
+    assert numbers == ["tokens" in text] * 2
 
 
 def test_an_error_of_the_runner_is_taken_out_of_its_wrapping() -> None:
     wrapped = json.dumps({"error": json.dumps(RUNNER)})
     error = translated(ollama.ResponseError(wrapped, 400), begun=False)
     assert type(error) is ContextLengthExceeded
-    assert error.message == RUNNER["error"]["message"]
+    assert "700 tokens" in error.message
+    assert "512" in error.message
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), ConnectionResetError("reset")])
 def test_a_connection_that_breaks_before_the_first_word_is_an_engine_that_is_away(
     error: Exception,
 ) -> None:
-    assert type(translated(error, begun=False)) is EngineUnavailable
-    assert type(translated(error, begun=True)) is EngineError
+    with capture_logs() as logs:
+        away, broken = translated(error, begun=False), translated(error, begun=True)
+    assert (type(away), type(broken)) == (EngineUnavailable, EngineError)
+    for told in (away, broken):
+        assert type(error).__name__ not in told.message
+        assert str(error) not in told.message
+    assert [str(error) in line["error"] for line in logs] == [True, True]
 
 
 @pytest.mark.parametrize(
