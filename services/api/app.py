@@ -24,6 +24,7 @@ from services.api.routes import (
     chat,
     completion,
     health,
+    list_socket,
     models,
     offered_models,
     preferences,
@@ -105,7 +106,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    for module in (health, sockets):
+    for module in (health, sockets, list_socket):
         app.include_router(module.router)
     for counted in (chat, cancel, completion, models):
         app.include_router(counted.router, dependencies=[CountDep], responses=_AT_THE_DOOR)

@@ -24,7 +24,6 @@ log = structlog.stdlib.get_logger(__name__)
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 """Asked by machines that know an address and no name, and answered with one word."""
-_FORBIDDEN: Final = 4403
 
 
 class Guard:
@@ -45,7 +44,7 @@ class Guard:
             try:
                 await self._admit_socket(scope)
             except ChatError as error:
-                await _refuse_socket(error, receive, send)
+                await _refuse_socket(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -104,12 +103,12 @@ def _quietly(scope: Scope) -> str | None:
         return None
 
 
-async def _refuse_socket(error: ChatError, receive: Receive, send: Send) -> None:
+async def _refuse_socket(error: ChatError, scope: Scope, receive: Receive, send: Send) -> None:
     log.info("socket_refused", code=error.code)
     await receive()
     if isinstance(error, (WrongHost, WrongOrigin)):
-        # Before it is accepted: an HTTP 403.
-        await send({"type": "websocket.close", "code": _FORBIDDEN})
+        # Before it is accepted: an answer like any other.
+        await answer_of(error, naming_of(scope["path"]))(scope, receive, send)
         return
     # Browsers tell their page the code of a socket that was open, and nothing of one that was not.
     await send({"type": "websocket.accept"})

@@ -37,6 +37,7 @@ from services.api.streams.resending import Resending
 from services.api.streams.watching import Watching
 from services.api.wiring_callers import access_of, limits_of
 from services.api.world import World
+from shared.contracts.history import GetSession
 from shared.contracts.ids import SessionId, UserId
 
 
@@ -125,6 +126,8 @@ def build_state(
     )
     turn_feeds = TurnFeeds(following, world.journal, world.clock)
 
+    sessions = Sessions(world.history, leases, announcing)
+
     def make_room(user_id: UserId, session_id: SessionId) -> Room:
         return Room(
             user_id,
@@ -135,9 +138,11 @@ def build_state(
             announcing=announcing,
             background=world.background,
             clock=world.clock.monotonic,
+            must_exist=lambda: sessions.page_of(
+                GetSession(user_id=user_id, session_id=session_id, limit=1)
+            ),
         )
 
-    sessions = Sessions(world.history, leases, announcing)
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     tickets = TicketOffice(world.tickets, world.clock, lives=world.key_ring.lives)

@@ -36,7 +36,9 @@ class LiveEvent(WireModel):
     """Its text."""
     created_at: datetime | None = None
     position: int | None = None
-    """In the queue."""
+    """In the queue; 1 is next."""
+    estimated_wait_ms: int | None = None
+    """For ``queued``; absent while nobody was seen to be served."""
     participants: int | None = None
     """Sockets of the session that ``origin`` has open, for ``present``."""
     asks: bool = False

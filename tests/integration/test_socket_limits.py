@@ -1,6 +1,9 @@
 """What sockets refuse, and what closes them."""
 
+import json
+
 import pytest
+import websockets
 
 from services.api.settings import Settings as GatewaySettings
 from tests.fakes.api.gateway import RunningGateway, quick_settings
@@ -114,16 +117,33 @@ async def test_deleting_a_session_closes_its_sockets_everywhere(
         await there.next()
         assert (await other.http.delete(f"/api/chat/sessions/{session}/")).status_code == 204
         assert [await here.closed(), await there.closed()] == [4404, 4404]
+        for person in (here, there):
+            assert (person.got[-1]["type"], person.got[-1]["code"]) == (
+                "error",
+                "session_not_found",
+            )
+            assert person.close_reason == "The session does not exist, or no longer."
 
 
 async def test_a_page_of_another_host_may_not_open_a_socket(gateway: RunningGateway) -> None:
     session, port = await new_session(gateway), gateway.url.rsplit(":", 1)[1]
     path = f"/ws/ai-chat/session/{session}/"
     for origin in ("http://evil.example", "null", f"http://127.0.0.1:{int(port) + 1}"):
-        with pytest.raises(Exception, match="403"):
+        with pytest.raises(websockets.InvalidStatus) as refused:
             await SocketClient(gateway.url, path, Origin=origin).__aenter__()
+        assert refused.value.response.status_code == 403
+        error = json.loads(refused.value.response.body)["error"]
+        assert (error["type"], error["code"]) == ("permission_error", "wrong_origin")
     async with SocketClient(gateway.url, path, Origin=gateway.url) as person:
         await person.next()
+
+
+@pytest.mark.parametrize("path", ["/ws/nothing/", "/ws/ai-chat/session/", "/v1/models", "/"])
+async def test_an_address_without_a_socket_is_not_found(gateway: RunningGateway, path: str) -> None:
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await SocketClient(gateway.url, path).__aenter__()
+    assert refused.value.response.status_code == 404
+    assert json.loads(refused.value.response.body)["error"]["code"] == "not_found"
 
 
 async def test_sockets_of_a_user_and_messages_of_a_socket_are_bounded(

@@ -55,6 +55,11 @@ class SocketClient:
                 except websockets.ConnectionClosed:
                     return int(self._socket.close_code or 0)
 
+    @property
+    def close_reason(self) -> str | None:
+        """What was said with the code."""
+        return self._socket.close_reason
+
     def abort(self) -> None:
         """Cut the connection without a word."""
         self._socket.transport.abort()

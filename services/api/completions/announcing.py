@@ -4,6 +4,7 @@ import structlog
 
 from services.api.background import Background
 from services.api.ports.live import Live
+from services.api.ports.queue_news import QueueNews
 from services.api.ports.sessions import History
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.history import GetSession, Session
@@ -67,12 +68,13 @@ class Announcing:
         self._background.spawn(self.say(user_id, event), "announce-session")
 
     def queued(
-        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, position: int
+        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId, news: QueueNews
     ) -> None:
         """A turn that was asked for here waits."""
         event = LiveEvent(
             type="queued", session_id=session_id, origin=self.gateway_id,
-            completion_id=completion_id, position=position,
+            completion_id=completion_id,
+            position=news.position, estimated_wait_ms=news.estimated_wait_ms,
         )  # fmt: skip
         self._background.spawn(self.say(user_id, event), "announce-queued")
 

@@ -12,8 +12,8 @@ from services.api.completions.draining import Drain
 from services.api.parsing import parse_body
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
 from services.api.sockets.gate import SocketTiming
-from services.api.sockets.outlet import IDLE, RESTART, SLOW, TOO_MANY, Outlet
-from services.api.sockets.turn_feeds import refusal
+from services.api.sockets.outlet import IDLE, REASONS, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.sockets.turn import refusal
 from shared.errors import ChatError, InvalidRequest
 
 log = structlog.stdlib.get_logger(__name__)
@@ -163,6 +163,6 @@ async def close(websocket: WebSocket, code: int) -> None:
         return
     try:
         async with asyncio.timeout(_CLOSING):
-            await websocket.close(code)
+            await websocket.close(code, REASONS.get(code))
     except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
         log.debug("socket_not_closed", code=code)

@@ -1,35 +1,28 @@
-"""``/ws/ai-chat/session/{id}`` and ``/ws/ai-chat/sessions``: requirements 5.
+"""``/ws/ai-chat/session/{id}``: requirements 5.
 
 The guard in front of all routes has looked at the token, which may come as ``?token=`` too.
 """
 
-import secrets
 import time
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager
-from functools import partial
-from typing import Final, cast
+from typing import cast
 
 import structlog
 from fastapi import APIRouter, WebSocket
 
 from services.api.access.caller import Caller
-from services.api.completions.answers import to_session_body
 from services.api.completions.orders import Order
 from services.api.completions.scope_keys import CALLER
 from services.api.completions.translation import message_from
 from services.api.deps import State
 from services.api.parsing import parse_body
-from services.api.routes.socket_connection import Handler, SocketConnection, close, refuse
+from services.api.routes.socket_connection import Handler, close, refuse
+from services.api.routes.socket_parts import attended, connection_of, outlet_of
 from services.api.routes.turns import message_id_of
 from services.api.schemas.sockets import (
-    LIST_ESTABLISHED,
     ConnectionEstablished,
     Resume,
     SendMessage,
-    SessionChanged,
-    SessionDeleted,
     StopGeneration,
     Typing,
 )
@@ -37,8 +30,6 @@ from services.api.sessions.turns import Wanted
 from services.api.sockets.outlet import (
     BAD_ADDRESS,
     NO_SESSION,
-    NOT_AUTHENTICATED,
-    RESTART,
     SLOW,
     TOO_MANY,
     Outlet,
@@ -46,14 +37,10 @@ from services.api.sockets.outlet import (
 from services.api.sockets.room import Room
 from shared.contracts.history import GetSession
 from shared.contracts.ids import CompletionId, SessionId, is_completion_id, parse_session_id
-from shared.contracts.live import LiveEvent
 from shared.errors import ChatError, CompletionNotFound, SessionNotFound
 
 router = APIRouter()
 log = structlog.stdlib.get_logger(__name__)
-
-_REMEMBERED: Final = 8
-"""Completions of one socket that are stopped with its key; a session runs one at a time."""
 
 
 @router.websocket("/ws/ai-chat/session/{session_id}")
@@ -77,28 +64,24 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
         await _serve_session(websocket, state, caller, parsed)
 
 
-@router.websocket("/ws/ai-chat/sessions")
-async def list_socket(websocket: WebSocket) -> None:
-    """The user's sessions as they come, change and go."""
-    state = cast("State", websocket.scope["state"])
-    caller: Caller = websocket.scope[CALLER]
-    await websocket.accept()
-    with state["sockets"].counted(caller.user_id) as counted:
-        if not counted:
-            await close(websocket, TOO_MANY)
-            return
-        await _serve_list(websocket, state, caller)
-
-
 async def _serve_session(
     websocket: WebSocket, state: State, caller: Caller, session_id: SessionId
 ) -> None:
     user = caller.user_id
-    outlet = _outlet(websocket, state)
+    outlet = outlet_of(websocket, state)
     try:
-        await state["sessions"].page_of(GetSession(user_id=user, session_id=session_id, limit=1))
         room = await state["rooms"].enter(user, session_id)
     except ChatError as error:
+        await refuse(websocket, error, SLOW)
+        return
+    room.audience.expect(outlet)
+    try:
+        # Only now: what is deleted after this look is heard of.
+        await state["sessions"].page_of(GetSession(user_id=user, session_id=session_id, limit=1))
+    except BaseException as error:
+        await state["rooms"].leave(room, outlet)
+        if not isinstance(error, ChatError):
+            raise
         await refuse(websocket, error, NO_SESSION if isinstance(error, SessionNotFound) else SLOW)
         return
     began = time.monotonic()
@@ -106,9 +89,9 @@ async def _serve_session(
     try:
         outlet.send(ConnectionEstablished(session_id=session_id))
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
-        with _attended(state, caller, outlet) as asked:
+        with attended(state, caller, outlet) as asked:
             handlers = _handlers(state, caller, room, outlet, asked)
-            await _connection(websocket, outlet, state, caller, handlers).serve()
+            await connection_of(websocket, outlet, state, caller, handlers).serve()
     finally:
         await state["rooms"].leave(room, outlet)
         log.info(
@@ -118,60 +101,6 @@ async def _serve_session(
             code=outlet.close_code,
             seconds=round(time.monotonic() - began, 3),
         )
-
-
-async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> None:
-    outlet = _outlet(websocket, state)
-
-    def heard(event: LiveEvent) -> None:
-        if event.type == "session_deleted":
-            outlet.send(SessionDeleted(session_id=event.session_id))
-        elif event.session is not None and event.type in {"session_created", "session_updated"}:
-            kind = "session_created" if event.type == "session_created" else "session_updated"
-            outlet.send(SessionChanged(type=kind, session=to_session_body(event.session)))
-
-    try:
-        # What was missed cannot be told: its client reads the list again when it comes back.
-        listening = await state["live"].listen(
-            caller.user_id, None, heard, lambda: outlet.close(RESTART)
-        )
-    except ChatError as error:
-        await refuse(websocket, error, SLOW)
-        return
-    began = time.monotonic()
-    log.info("socket_connected", socket=outlet.name)
-    try:
-        outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
-        with _attended(state, caller, outlet):
-            await _connection(websocket, outlet, state, caller, {}).serve()
-    finally:
-        await listening.close()
-        log.info(
-            "socket_disconnected",
-            socket=outlet.name,
-            code=outlet.close_code,
-            seconds=round(time.monotonic() - began, 3),
-        )
-
-
-@contextmanager
-def _attended(state: State, caller: Caller, outlet: Outlet) -> Generator[deque[CompletionId]]:
-    """Close it when its caller's credentials end; gives what to fill with its own completions."""
-    presence = state["access"].presence
-    asked: deque[CompletionId] = deque(maxlen=_REMEMBERED)
-
-    def gone() -> None:
-        outlet.close(NOT_AUTHENTICATED)
-        if caller.key_id is not None and not presence.lives(caller.key_id):
-            for completion_id in asked:
-                stop = state["cancellations"].stop(completion_id)
-                state["background"].spawn(stop, "cancel-of-revoked-key")
-
-    visit = presence.enter(caller, gone, until_expiry=True)
-    try:
-        yield asked
-    finally:
-        presence.leave(caller, visit)
 
 
 def _handlers(
@@ -218,29 +147,3 @@ def _completion_id(text: str) -> CompletionId:
     if not is_completion_id(text):
         raise CompletionNotFound("This completion does not exist.", param="completion_id")
     return CompletionId(text)
-
-
-def _outlet(websocket: WebSocket, state: State) -> Outlet:
-    return Outlet(
-        secrets.token_hex(8),
-        full=websocket.query_params.get("full_content") != "false",
-        clock=state["clock"].monotonic,
-        presence=websocket.query_params.get("presence") == "true",
-    )
-
-
-def _connection(
-    websocket: WebSocket,
-    outlet: Outlet,
-    state: State,
-    caller: Caller,
-    handlers: dict[str, Handler],
-) -> SocketConnection:
-    return SocketConnection(
-        websocket,
-        outlet,
-        handlers=handlers,
-        timing=state["sockets"].timing,
-        drain=state["drain"],
-        count=partial(state["limits"].pace.count, caller.user_id),
-    )

@@ -80,6 +80,10 @@ class AiTyping(ServerMessage):
     type: Literal["ai_typing"] = "ai_typing"
     message: str = THINKING
     completion_id: str
+    message_id: Sparse[str] = None
+    """The id that the answer will have."""
+    parent_id: Sparse[str] = None
+    """The message that it answers: the same one again when an answer is regenerated."""
 
 
 class Queued(ServerMessage):
@@ -98,6 +102,8 @@ class AiMessageChunk(ServerMessage):
     content: str
     full_content: Sparse[str] = None
     """All of it so far; absent with ``?full_content=false``."""
+    thinking: Sparse[str] = None
+    """More of what the model thinks before it answers; ``content`` may be empty then."""
     completion_id: str
     index: int
     resumed: Sparse[bool] = None
@@ -161,6 +167,8 @@ class SocketError(ServerMessage):
     code: str
     param: Sparse[str] = None
     completion_id: Sparse[str] = None
+    ai_message: Sparse[MessageBody] = None
+    """What was said of an answer until it failed; it is stored so."""
     retry_after: Sparse[int] = None
     """Seconds after which it may be tried again, where a limit was reached."""
 

@@ -3,11 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-from services.api.schemas.sockets import AiMessageChunk, Participants, ServerMessage
+from services.api.schemas.sockets import AiMessageChunk, Participants, ServerMessage, SocketError
 from services.api.sockets.spoken import Spoken
 from shared.contracts.ids import CompletionId
+from shared.errors import FramesGone
 
 _SHARE: Final = 16
 """With the full text in every chunk, one is sent when a sixteenth of the text is new: so all of
@@ -16,6 +17,17 @@ _LAG: Final = 3.0
 """Seconds that a piece waits for that at most."""
 _MOST_BYTES: Final = 8 * 2**20
 _REMEMBERED: Final = 8
+_UNKNOWN: Final = (
+    "The pieces after this event are no longer kept one by one; the whole answer follows."
+)
+
+
+class _Sent(NamedTuple):
+    """How much of an answer has been sent, in characters, and when."""
+
+    length: int = 0
+    thought: int = 0
+    at: float = -_LAG
 
 
 class Outlet:
@@ -41,7 +53,7 @@ class Outlet:
         self._waiting: deque[str] = deque()
         self._bytes = 0
         self._news = asyncio.Event()
-        self._sent: dict[CompletionId, tuple[int, float]] = {}
+        self._sent: dict[CompletionId, _Sent] = {}
         self._after: dict[CompletionId, int] = {}
         self._held: set[CompletionId] = set()
         self._participants: int | None = None
@@ -89,32 +101,42 @@ class Outlet:
         """Send what is new of an answer, if it is enough or has waited for long enough."""
         if self.close_code is not None:
             return
-        now, resumed = self._clock(), completion_id in self._after
-        if completion_id in self._held or (resumed and spoken.index < self._after[completion_id]):
+        now, after = self._clock(), self._after.get(completion_id)
+        if completion_id in self._held or (after is not None and spoken.index < after):
             # Its client has that already: it is only just being read here.
             return
-        length, since = self._sent.get(completion_id, (0, -_LAG))
-        if resumed:
-            length, since = spoken.end_of(self._after[completion_id]), -_LAG
-        fresh = spoken.length - length
+        if after is not None and not spoken.knows(after):
+            self._tell_of_gap(completion_id)
+            return
+        sent = self._sent.get(completion_id, _Sent())
+        if after is not None:
+            sent = _Sent(*spoken.ends_of(after))
+        fresh = spoken.length - sent.length + spoken.thinking.length - sent.thought
         if fresh <= 0:
             return
-        enough = not self._full or fresh * _SHARE >= length or now - since >= _LAG
+        enough = not self._full or fresh * _SHARE >= sent.length or now - sent.at >= _LAG
         if not (flush or enough):
             return
         self.send(
             AiMessageChunk(
-                content=spoken.since(length),
+                content=spoken.since(sent.length),
                 full_content=spoken.text if self._full else None,
+                thinking=spoken.thinking.since(sent.thought) or None,
                 completion_id=completion_id,
                 index=spoken.index,
-                resumed=True if resumed else None,
+                resumed=True if after is not None else None,
             )
         )
         self._after.pop(completion_id, None)
-        self._sent[completion_id] = (spoken.length, now)
+        self._sent[completion_id] = _Sent(spoken.length, spoken.thinking.length, now)
         while len(self._sent) > _REMEMBERED:
             del self._sent[next(iter(self._sent))]
+
+    def _tell_of_gap(self, completion_id: CompletionId) -> None:
+        # Anything said from here on would be said twice, or leave a hole.
+        self._after.pop(completion_id, None)
+        self.hold(completion_id)
+        self.send(SocketError(message=_UNKNOWN, code=FramesGone.code, completion_id=completion_id))
 
     async def take(self, until: float) -> list[str]:
         """What waits, once something does, the socket is to be closed, or it is ``until``."""
@@ -138,3 +160,14 @@ NOT_AUTHENTICATED: Final = 4401
 NO_SESSION: Final = 4404
 IDLE: Final = 4408
 TOO_MANY: Final = 4429
+
+REASONS: Final = {
+    RESTART: "Connect again: this gateway restarts, or has missed something.",
+    SLOW: "Connect again: too little was read, or a part of Parley is away.",
+    BAD_ADDRESS: "The id in the address is none.",
+    NOT_AUTHENTICATED: "The token is not valid, or no longer.",
+    NO_SESSION: "The session does not exist, or no longer.",
+    IDLE: "No message came for too long; send ping.",
+    TOO_MANY: "Too many sockets, or too many messages.",
+}
+"""What a close says beside its code; at most 123 bytes."""

@@ -1,8 +1,7 @@
 """A session at this gateway, while sockets of it are open here: one reader for all of them."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -14,24 +13,26 @@ from services.api.completions.turn_lease import TurnLeases
 from services.api.ports.live import Live
 from services.api.ports.queue_news import QueueNews
 from services.api.ports.viewers import Listening
-from services.api.schemas.sockets import (
-    AiTyping,
-    ParticipantTyping,
-    Queued,
-    ServerMessage,
-    UserMessage,
-)
+from services.api.schemas.sockets import ParticipantTyping
+from services.api.sockets.audience import Audience
 from services.api.sockets.outlet import NO_SESSION, RESTART, Outlet
 from services.api.sockets.presence import Presence
-from services.api.sockets.turn_feeds import Turn, TurnFeeds, refusal
+from services.api.sockets.turn import Turn, refusal
+from services.api.sockets.turn_feeds import TurnFeeds
+from services.api.sockets.turn_memory import TurnMemory
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.contracts.live import LiveEvent
-from shared.errors import BrokerUnavailable, ChatError, ServerShutdown
+from shared.errors import (
+    BrokerUnavailable,
+    ChatError,
+    HistoryUnavailable,
+    ServerShutdown,
+    SessionNotFound,
+)
 from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
 
-_KNOWN: Final = 64
 _TRIES: Final = 20
 _AGAIN: Final = 1.0
 
@@ -50,12 +51,27 @@ class Room:
         announcing: Announcing,
         background: Background,
         clock: Callable[[], float],
+        must_exist: Callable[[], Awaitable[object]],
     ) -> None:
+        """Nobody is here, and nothing is known.
+
+        Args:
+            user_id: Whose session.
+            session_id: Which.
+            live: Where its turns are announced.
+            feeds: Reads them.
+            leases: Know which is running, when announcements were missed.
+            announcing: Tells the other gateways.
+            background: Runs what is to be looked up.
+            clock: Monotonic seconds.
+            must_exist: Raises ``SessionNotFound`` once the session is deleted.
+        """
         self.user_id = user_id
         self.session_id = session_id
-        self.outlets: set[Outlet] = set()
+        self.audience = Audience()
         say = partial(announcing.present, user_id, session_id)
-        self._presence = Presence(self.outlets, live.gateway_id, say, clock)
+        self._presence = Presence(self.audience.outlets, live.gateway_id, say, clock)
+        self._must_exist = must_exist
         self._live = live
         self._feeds = feeds
         self._leases = leases
@@ -63,9 +79,8 @@ class Room:
         self._background = background
         self._turns: asyncio.Queue[Turn] = asyncio.Queue()
         self._turn: Turn | None = None
-        self._known: deque[CompletionId] = deque(maxlen=_KNOWN)
+        self.memory = TurnMemory()
         self._open_turns: dict[CompletionId, Turn] = {}
-        self._expected: list[CompletionId] = []
         self._listening: Listening | None = None
         self._showing: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -93,42 +108,24 @@ class Room:
 
     def enter(self, outlet: Outlet, *, join: bool) -> None:
         """Show a newcomer what is under way; without ``join`` only what comes from now on."""
-        self.outlets.add(outlet)
-        turn = self._turn
-        if not join and self.running is not None:
-            outlet.hold(self.running)
-        if turn is not None and turn.shown and not turn.over:
-            outlet.send(AiTyping(completion_id=turn.completion_id))
-            outlet.progress(turn.completion_id, turn.spoken, flush=True)
+        self.audience.enter(outlet, self._turn, None if join else self.running)
         self._presence.changed()
 
     def leave(self, outlet: Outlet) -> None:
         """One is gone."""
-        self.outlets.discard(outlet)
+        self.audience.leave(outlet)
         self._presence.changed()
-
-    def expect(self, completion_id: CompletionId) -> None:
-        """This gateway is about to ask for it: its announcement is nothing new."""
-        self._known.append(completion_id)
-        self._expected.append(completion_id)
-
-    def refuse(self, completion_id: CompletionId) -> None:
-        """Nothing came of what was expected."""
-        self._expected.remove(completion_id)
-        if completion_id in self._known:
-            self._known.remove(completion_id)
 
     def show(self, turn: Turn) -> None:
         """Show a turn after those that are under way."""
-        if turn.completion_id in self._expected:
-            self._expected.remove(turn.completion_id)
+        self.memory.begin(turn.completion_id)
         self._open_turns[turn.completion_id] = turn
         self._turns.put_nowait(turn)
 
     @property
     def running(self) -> CompletionId | None:
         """The completion that is shown now, or is about to be."""
-        return next(iter(self._open_turns), None) or next(iter(self._expected), None)
+        return next(iter(self._open_turns), None) or self.memory.expected
 
     def resume(self, outlet: Outlet, completion_id: CompletionId, after: int) -> bool:
         """Say what is under way again to one outlet; false if that is something else."""
@@ -138,12 +135,6 @@ class Room:
         outlet.resume(completion_id, after)
         outlet.progress(completion_id, turn.spoken, flush=True)
         return True
-
-    def tell(self, message: ServerMessage, *, but: str | None = None) -> None:
-        """Send it to everybody here, but one."""
-        for outlet in list(self.outlets):
-            if outlet.name != but:
-                outlet.send(message)
 
     async def _open(self) -> None:
         self._listening = await self._live.listen(
@@ -157,30 +148,42 @@ class Room:
         if event.type == "turn_started" and event.completion_id is not None:
             self._follow(event.completion_id)
         elif event.type == "typing" or event.type == "stop_typing":
-            self.tell(ParticipantTyping(type=event.type, participant=socket), but=socket)
+            self.audience.tell(ParticipantTyping(type=event.type, participant=socket), but=socket)
         elif event.type == "queued" and gateway != self._live.gateway_id:
             if event.completion_id is not None and event.position is not None:
-                self.tell(Queued(position=event.position, completion_id=event.completion_id))
+                news = QueueNews(event.position, event.estimated_wait_ms)
+                self._wait(event.completion_id, news)
         elif event.type == "present" and event.participants is not None:
             self._presence.heard(gateway, event.participants, asks=event.asks)
         elif event.type == "session_deleted":
-            for outlet in list(self.outlets):
-                outlet.close(NO_SESSION)
+            self.audience.close(NO_SESSION)
+
+    def _wait(self, completion_id: CompletionId, news: QueueNews) -> None:
+        self._follow(completion_id)
+        turn = self._open_turns.get(completion_id)
+        if turn is not None:
+            self.audience.wait(turn, news)
 
     def _missed(self) -> None:
         self._background.spawn(self._look_again(), "room-looks")
 
     async def _look_again(self) -> None:
+        looked = False
         for _ in range(_TRIES):
             try:
-                await self._look(first=False)
-            except BrokerUnavailable:
+                if not looked:
+                    await self._look(first=False)
+                    looked = True
+                await self._must_exist()
+            except SessionNotFound:
+                self.audience.close(NO_SESSION)
+            except (BrokerUnavailable, HistoryUnavailable):
                 await asyncio.sleep(_AGAIN)
-            else:
-                return
-        # Whoever comes back looks anew.
-        for outlet in list(self.outlets):
-            outlet.close(RESTART)
+                continue
+            return
+        if not looked:
+            # Whoever comes back looks anew.
+            self.audience.close(RESTART)
 
     async def _look(self, *, first: bool) -> None:
         held = await self._leases.look(self.session_id)
@@ -189,15 +192,16 @@ class Room:
             return
         if state.last is not None and first:
             # It was over before anybody came here.
-            self._known.append(state.last)
-        for missed in (state.last, state.running):
-            if missed is not None:
-                self._follow(missed)
+            self.memory.add(state.last)
+            place = await self._feeds.place_of(state.last)
+            self.memory.stands_at(place.turn if place is not None else 0)
+        for completion_id in (state.last, state.running):
+            if completion_id is not None:
+                self._follow(completion_id, missed=not first)
 
-    def _follow(self, completion_id: CompletionId) -> None:
-        if completion_id not in self._known and completion_id not in self._open_turns:
-            self._known.append(completion_id)
-            self.show(Turn(completion_id))
+    def _follow(self, completion_id: CompletionId, *, missed: bool = False) -> None:
+        if completion_id not in self._open_turns and self.memory.add(completion_id):
+            self.show(Turn(completion_id, missed=missed))
 
     async def _show_all(self) -> None:
         while True:
@@ -208,7 +212,7 @@ class Room:
                 # Its sockets are closed, and go on at another gateway.
                 log.info("turn_left_to_others", completion_id=turn.completion_id)
             except ChatError as error:
-                self.tell(refusal(error, turn.completion_id))
+                self.audience.tell(refusal(error, turn.completion_id))
             except Exception:
                 log.exception("turn_not_shown", completion_id=turn.completion_id)
             finally:
@@ -217,30 +221,21 @@ class Room:
 
     async def _show(self, turn: Turn) -> None:
         def begun() -> None:
-            turn.shown = True
-            if turn.question is not None:
-                body = self._feeds.body_of(turn.question)
-                self.tell(UserMessage(message=body, completion_id=turn.completion_id))
-            self.tell(AiTyping(completion_id=turn.completion_id))
+            if self.memory.skips(turn):
+                self.audience.close(RESTART)
+            self.audience.begin(turn)
 
-        def progress(*, flush: bool = False) -> None:
-            for outlet in list(self.outlets):
-                outlet.progress(turn.completion_id, turn.spoken, flush=flush)
+        def progress() -> None:
+            self.audience.progress(turn)
 
         def queued(news: QueueNews) -> None:
-            if news == turn.news:
-                return
-            turn.news = news
-            waits = {"position": news.position, "estimated_wait_ms": news.estimated_wait_ms}
-            self.tell(Queued(completion_id=turn.completion_id, **waits))
-            place = (self.user_id, self.session_id, turn.completion_id)
-            self._announcing.queued(*place, news.position)
+            if news != turn.news:
+                self.audience.wait(turn, news)
+                place = (self.user_id, self.session_id, turn.completion_id)
+                self._announcing.queued(*place, news)
 
         end = await self._feeds.read(self.user_id, turn, begun, progress, queued)
-        progress(flush=True)
-        for outlet in list(self.outlets):
-            outlet.forget(turn.completion_id)
-        self.tell(self._feeds.last_word(turn.completion_id, turn.spoken, end, turn.question))
+        self.audience.end(turn, end)
 
 
 MakeRoom = Callable[[UserId, SessionId], Room]

@@ -14,19 +14,23 @@ from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import Cancellations
 from services.api.completions.completions import Completions
 from services.api.completions.orders import Order
+from services.api.completions.placing import place_under
+from services.api.completions.turn_states import busy
 from services.api.limits.pace import Pace
 from services.api.sessions.turn_messages import question_of
 from services.api.sessions.turns import Wanted
 from services.api.sockets.outlet import Outlet
 from services.api.sockets.room import MakeRoom, Room
-from services.api.sockets.turn_feeds import Turn, TurnFeeds, refusal
+from services.api.sockets.turn import Turn, last_word, refusal
+from services.api.sockets.turn_feeds import TurnFeeds
 from services.api.streams.delivery import Delivery
 from services.api.streams.numbering import Numbering
 from services.api.streams.sse import ChunkEncoder
+from shared.contracts.completions import AnswerPlace
 from shared.contracts.history import SessionSettings
 from shared.contracts.ids import CompletionId, SessionId, UserId, new_completion_id
 from shared.contracts.live import LiveEvent
-from shared.errors import ChatError, CompletionNotFound, QueueFull
+from shared.errors import ChatError, CompletionNotFound, QueueFull, SessionBusy
 from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
@@ -102,8 +106,18 @@ class Rooms:
         settings: SessionSettings,
         caller: Caller | None = None,
     ) -> None:
-        """Run a turn and show it to the room; a refusal is told to the one who asked."""
-        self._background.spawn(self._ask(room, outlet, plan, settings, caller), "socket-turn")
+        """Run a turn and show it to the room; a refusal is told to the one who asked.
+
+        One at a time: whoever asks meanwhile is told so before anything is planned or held.
+        """
+        if room.memory.expected is not None:
+            outlet.send(refusal(busy(), room.memory.expected))
+            return
+        completion_id = new_completion_id()
+        room.memory.expect(completion_id)
+        self._background.spawn(
+            self._ask(room, outlet, completion_id, plan, settings, caller), "socket-turn"
+        )
 
     def stop(self, room: Room, outlet: Outlet, completion_id: CompletionId | None) -> None:
         """Stop the turn that is shown, or another one of the user's."""
@@ -136,12 +150,11 @@ class Rooms:
         self,
         room: Room,
         outlet: Outlet,
+        completion_id: CompletionId,
         plan: Plan,
         settings: SessionSettings,
         caller: Caller | None,
     ) -> None:
-        completion_id = new_completion_id()
-        room.expect(completion_id)
         try:
             order = await plan(Wanted(completion_id, room.user_id, room.session_id, settings))
             order = replace(order, resumes=True, caller=caller)
@@ -152,16 +165,18 @@ class Rooms:
             running = await self._completions.start(order, delivery)
         except ChatError as error:
             log.info("socket_message_failed", code=error.code, session_id=room.session_id)
-            room.refuse(completion_id)
-            outlet.send(refusal(error, completion_id))
+            room.memory.refuse(completion_id)
+            # Whose session it is now: what was refused is nothing that a client could name.
+            about = room.running if isinstance(error, SessionBusy) else completion_id
+            outlet.send(refusal(error, about))
             return
         except BaseException:
-            room.refuse(completion_id)
+            room.memory.refuse(completion_id)
             raise
         self._pace.give_back(room.user_id)
         log.info("socket_turn", completion_id=completion_id, session_id=room.session_id)
         if room in self._guests:
-            room.show(Turn(completion_id, question_of(order), running))
+            room.show(Turn(completion_id, question_of(order), running, _place(order)))
         else:
             running.abandon()
 
@@ -205,4 +220,12 @@ class Rooms:
             return
         progress(flush=True)
         outlet.forget(completion_id)
-        outlet.send(self._feeds.last_word(completion_id, turn.spoken, end, turn.question))
+        outlet.send(last_word(turn, end))
+
+
+def _place(order: Order) -> AnswerPlace | None:
+    plan = order.plan
+    if plan is None or order.session_id is None:
+        return None
+    placed = place_under(order.session_id, plan.head, plan.parent, plan.new, order.completion_id)
+    return placed.place

@@ -1,45 +1,29 @@
 """Read one turn of a session for people: text instead of events, from whichever gateway asked."""
 
 import asyncio
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from services.api.completions.answers import to_message_body
 from services.api.completions.attaching import Reading
 from services.api.completions.following import Following
-from services.api.completions.translation import failure_of
 from services.api.ports.broker import Clock, Journal
 from services.api.ports.queue_news import QueueNews
-from services.api.schemas.sessions import MessageBody
-from services.api.schemas.sockets import (
-    AiMessageComplete,
-    AiMessageStopped,
-    MessageRejected,
-    ServerMessage,
-    SocketError,
-)
-from services.api.sessions.turn_messages import answer_of, question_of_turn
+from services.api.sessions.turn_messages import question_of_turn
 from services.api.sockets.spoken import Piece, Spoken, pieces
-from services.api.spelling import SOCKETS, told
+from services.api.sockets.turn import Turn
 from services.api.streams.cursor import Cursor
 from services.api.streams.delivery import Delivery
 from services.api.streams.numbering import Numbering
 from services.api.streams.sse import ChunkEncoder
-from shared.contracts.chat import CompletionStatus
+from shared.contracts.completions import AnswerPlace
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
-from shared.contracts.history import StoredMessage
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.errors import (
     BrokerUnavailable,
-    Cancelled,
-    ChatError,
     DeadlineExceeded,
     FramesGone,
-    RateLimited,
 )
 
 log = structlog.stdlib.get_logger(__name__)
@@ -51,34 +35,6 @@ _TRIES: Final = 60
 """How often, a second apart, a broker that is away is asked again."""
 
 
-@dataclass
-class Turn:
-    """One turn as it is shown."""
-
-    completion_id: CompletionId
-    question: StoredMessage | None = None
-    reading: Reading | None = None
-    """Who asked here reads what it asked for; anything else is followed."""
-    spoken: Spoken = field(default_factory=Spoken)
-    news: QueueNews | None = None
-    shown: bool = False
-    """Whether its beginning was shown to those who are here."""
-    over: bool = False
-
-
-def refusal(error: ChatError, completion_id: CompletionId | None = None) -> SocketError:
-    """A failure as sockets tell it."""
-    message, param = told(error, SOCKETS)
-    seconds = error.retry_after if isinstance(error, RateLimited) else None
-    return SocketError(
-        message=message,
-        code=error.code,
-        param=param,
-        completion_id=completion_id,
-        retry_after=math.ceil(seconds) if seconds is not None else None,
-    )
-
-
 class TurnFeeds:
     """Reads turns to their ends."""
 
@@ -86,10 +42,6 @@ class TurnFeeds:
         self._following = following
         self._journal = journal
         self._clock = clock
-
-    def body_of(self, message: StoredMessage) -> MessageBody:
-        """A message as sockets show it."""
-        return to_message_body(message)
 
     async def belongs(
         self, user_id: UserId, completion_id: CompletionId, session_id: SessionId
@@ -102,6 +54,15 @@ class TurnFeeds:
         """
         turn = (await self._following.find(user_id, completion_id)).turn
         return turn is not None and turn.session_id == session_id
+
+    async def place_of(self, completion_id: CompletionId) -> AnswerPlace | None:
+        """Where its answer belongs, if it is of a session.
+
+        Raises:
+            BrokerUnavailable: the broker is away.
+        """
+        accepted = await self._journal.accepted(completion_id)
+        return accepted.place if accepted is not None else None
 
     async def read(
         self,
@@ -126,7 +87,7 @@ class TurnFeeds:
         accepted: CompletionAccepted | None = None
         if turn.reading is None:
             accepted = await self._find(user_id, turn.completion_id)
-            turn.question = question_of_turn(accepted)
+            turn.question, turn.place = question_of_turn(accepted), accepted.place
         begun()
         reading, end = turn.reading, None
         for _ in range(_TRIES):
@@ -150,29 +111,6 @@ class TurnFeeds:
         whole = await self._whole(turn.completion_id, end)
         _complete(turn.spoken, whole)
         return whole
-
-    def last_word(
-        self,
-        completion_id: CompletionId,
-        spoken: Spoken,
-        end: CompletionCompleted,
-        question: StoredMessage | None = None,
-    ) -> ServerMessage:
-        """What is said of an end."""
-        if end.status is CompletionStatus.REJECTED:
-            asked = question.id if question is not None else None
-            return MessageRejected(message_id=asked, completion_id=completion_id)
-        if not end.text and not end.tool_calls:
-            end = end.model_copy(update={"text": spoken.text})
-        answer = answer_of(end)
-        body = to_message_body(answer) if answer is not None else None
-        if end.status is CompletionStatus.COMPLETED and body is not None:
-            return AiMessageComplete(message=body, completion_id=completion_id)
-        failure = failure_of(end)
-        if isinstance(failure, Cancelled):
-            said = body if end.text or end.thinking else None
-            return AiMessageStopped(message=said, completion_id=completion_id)
-        return refusal(failure or DeadlineExceeded("The answer has no end."), completion_id)
 
     async def _find(self, user_id: UserId, completion_id: CompletionId) -> CompletionAccepted:
         for _ in range(_TRIES):
@@ -237,6 +175,11 @@ class TurnFeeds:
 
 
 def _complete(spoken: Spoken, whole: CompletionCompleted) -> None:
-    rest = whole.text[spoken.length :]
-    if rest and whole.text.startswith(spoken.text):
-        spoken.add(Piece(max(spoken.index + 1, whole.events - 1), rest, ""))
+    rest = _rest(whole.text, spoken.text)
+    thought = _rest(whole.thinking or "", spoken.thinking.text)
+    if rest or thought:
+        spoken.add(Piece(max(spoken.index + 1, whole.events - 1), rest, thought))
+
+
+def _rest(whole: str, said: str) -> str:
+    return whole[len(said) :] if whole.startswith(said) else ""

@@ -77,6 +77,40 @@ async def test_who_resumes_gets_what_follows_once_it_is_read(full: bool) -> None
     assert "resumed" not in (await scene.sent())[0]
 
 
+@pytest.mark.parametrize("full", [True, False])
+async def test_who_resumes_behind_what_is_only_kept_in_one_piece_is_told_so_and_hears_no_more_of_it(
+    full: bool,
+) -> None:
+    scene = Scene(full=full)
+    scene.outlet.resume(ONE, 1)
+    scene.spoken.add(Piece(7, "all of it", ""))
+    scene.outlet.progress(ONE, scene.spoken, flush=True)
+    (error,) = await scene.sent()
+    assert (error["type"], error["code"], error["completion_id"]) == ("error", "stream_gone", ONE)
+    scene.say("more")
+    assert await scene.sent() == []
+    # From the start, or after the piece, there is nothing to guess.
+    for after, said in ((-1, "all of itmore"), (7, "more")):
+        scene.outlet.resume(ONE, after)
+        scene.outlet.progress(ONE, scene.spoken, flush=True)
+        assert [m["content"] for m in await scene.sent()] == [said]
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_thinking_goes_with_the_pieces_and_is_resumed_like_them(full: bool) -> None:
+    scene = Scene(full=full)
+    for index, piece in enumerate([("", "Let me"), ("", " see."), ("Forty", ""), ("-two", "")]):
+        scene.spoken.add(Piece(index, *piece))
+        scene.outlet.progress(ONE, scene.spoken, flush=True)
+    sent = await scene.sent()
+    assert [m.get("thinking") for m in sent] == ["Let me", " see.", None, None]
+    assert [m["content"] for m in sent] == ["", "", "Forty", "-two"]
+    scene.outlet.resume(ONE, 0)
+    scene.outlet.progress(ONE, scene.spoken, flush=True)
+    (rest,) = await scene.sent()
+    assert (rest["thinking"], rest["content"], rest["index"]) == (" see.", "Forty-two", 3)
+
+
 async def test_a_socket_that_takes_nothing_is_closed_and_holds_no_memory() -> None:
     scene = Scene(full=False)
     for _ in range(10_000):
@@ -104,5 +138,5 @@ def test_events_that_come_twice_are_said_once() -> None:
     for index in (0, 1, 1, 0, 2):
         spoken.add(Piece(index, str(index), ""))
     assert (spoken.text, spoken.length) == ("012", 3)
-    assert [spoken.end_of(index) for index in (-1, 0, 1, 9)] == [0, 1, 2, 3]
+    assert [spoken.ends_of(index)[0] for index in (-1, 0, 1, 9)] == [0, 1, 2, 3]
     assert [spoken.since(length) for length in range(4)] == ["012", "12", "2", ""]

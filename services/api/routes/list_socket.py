@@ -1,0 +1,86 @@
+"""``/ws/ai-chat/sessions``: the list of a user's sessions, as it changes."""
+
+import time
+from typing import Any, Final, cast
+
+import orjson
+import structlog
+from fastapi import APIRouter, Response, WebSocket
+
+from services.api.access.caller import Caller
+from services.api.completions.failures import error_body
+from services.api.completions.scope_keys import CALLER
+from services.api.deps import State
+from services.api.routes.socket_connection import close, refuse
+from services.api.routes.socket_parts import attended, connection_of, outlet_of
+from services.api.schemas.sockets import LIST_ESTABLISHED, ConnectionEstablished
+from services.api.sockets.list_news import ListNews
+from services.api.sockets.outlet import RESTART, SLOW, TOO_MANY
+from shared.contracts.live import LiveEvent
+from shared.errors import ChatError
+
+router = APIRouter()
+log = structlog.stdlib.get_logger(__name__)
+
+_NO_SUCH: Final[dict[str, Any]] = error_body(
+    "There is no socket at this address; there are /ws/ai-chat/session/{id}/ and "
+    "/ws/ai-chat/sessions/.",
+    "invalid_request_error",
+    None,
+    "not_found",
+)
+
+
+@router.websocket("/ws/ai-chat/sessions")
+async def list_socket(websocket: WebSocket) -> None:
+    """The user's sessions as they come, change and go."""
+    state = cast("State", websocket.scope["state"])
+    caller: Caller = websocket.scope[CALLER]
+    await websocket.accept()
+    with state["sockets"].counted(caller.user_id) as counted:
+        if not counted:
+            await close(websocket, TOO_MANY)
+            return
+        await _serve_list(websocket, state, caller)
+
+
+@router.websocket("/{path:path}")
+async def no_socket(websocket: WebSocket) -> None:
+    """There are two sockets; a client that has the wrong address is told so."""
+    await websocket.send_denial_response(
+        Response(orjson.dumps(_NO_SUCH), 404, media_type="application/json")
+    )
+
+
+async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> None:
+    outlet = outlet_of(websocket, state)
+
+    news = ListNews()
+
+    def heard(event: LiveEvent) -> None:
+        message = news.of(event)
+        if message is not None:
+            outlet.send(message)
+
+    try:
+        # What was missed cannot be told: its client reads the list again when it comes back.
+        listening = await state["live"].listen(
+            caller.user_id, None, heard, lambda: outlet.close(RESTART)
+        )
+    except ChatError as error:
+        await refuse(websocket, error, SLOW)
+        return
+    began = time.monotonic()
+    log.info("socket_connected", socket=outlet.name)
+    try:
+        outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
+        with attended(state, caller, outlet):
+            await connection_of(websocket, outlet, state, caller, {}).serve()
+    finally:
+        await listening.close()
+        log.info(
+            "socket_disconnected",
+            socket=outlet.name,
+            code=outlet.close_code,
+            seconds=round(time.monotonic() - began, 3),
+        )

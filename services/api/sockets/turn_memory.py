@@ -1,0 +1,54 @@
+"""Which turns of a session this gateway has seen: each is shown once, and a gap is noticed."""
+
+from collections import deque
+from typing import Final
+
+from services.api.sockets.turn import Turn
+from shared.contracts.ids import CompletionId
+
+_KNOWN: Final = 64
+
+
+class TurnMemory:
+    """The last turns, and the number of the newest: sessions count theirs without a gap."""
+
+    def __init__(self) -> None:
+        self._known: deque[CompletionId] = deque(maxlen=_KNOWN)
+        self._number = 0
+        self.expected: CompletionId | None = None
+        """What this gateway is about to ask for: one at a time."""
+
+    def add(self, completion_id: CompletionId) -> bool:
+        """Whether it is new, which it is no longer then."""
+        if completion_id in self._known or completion_id == self.expected:
+            return False
+        self._known.append(completion_id)
+        return True
+
+    def expect(self, completion_id: CompletionId) -> None:
+        """Its announcement will be nothing new."""
+        self._known.append(completion_id)
+        self.expected = completion_id
+
+    def refuse(self, completion_id: CompletionId) -> None:
+        """Nothing came of what was expected."""
+        self.expected = None
+        if completion_id in self._known:
+            self._known.remove(completion_id)
+
+    def begin(self, completion_id: CompletionId) -> None:
+        """It is expected no more: it is there."""
+        if completion_id == self.expected:
+            self.expected = None
+
+    def stands_at(self, number: int) -> None:
+        """Turns up to this one were over before anybody came."""
+        self._number = max(number, self._number)
+
+    def skips(self, turn: Turn) -> bool:
+        """Count a turn that is shown now; whether there were others before it, unseen here."""
+        if turn.place is None:
+            return False
+        gap = turn.missed and turn.place.turn > self._number + 1
+        self.stands_at(turn.place.turn)
+        return gap

@@ -1,0 +1,66 @@
+"""The list of sessions is told the newest word on each, in whatever order words come."""
+
+from datetime import timedelta
+
+from services.api.schemas.sockets import ServerMessage, SessionChanged
+from services.api.sockets.list_news import ListNews
+from shared.contracts.history import Session
+from shared.contracts.ids import SessionId, new_session_id
+from shared.contracts.live import LiveEvent
+from tests.fakes.api.history import NOON
+
+HERE = new_session_id()
+
+
+def session(session_id: SessionId = HERE, *, version: int = 1, minutes: int = 0) -> Session:
+    return Session(
+        id=session_id,
+        title=f"{version}.{minutes}",
+        created_at=NOON,
+        updated_at=NOON + timedelta(minutes=minutes),
+        message_count=0,
+        version=version,
+    )
+
+
+def word(kind: str, about: Session | None, session_id: SessionId = HERE) -> LiveEvent:
+    event = {"type": kind, "session_id": session_id, "origin": "gw", "session": about}
+    return LiveEvent.model_validate(event)
+
+
+def title(message: ServerMessage | None) -> str | None:
+    assert message is None or isinstance(message, SessionChanged)
+    return message.session.title if message is not None else None
+
+
+def test_what_was_read_before_a_change_does_not_undo_it() -> None:
+    news = ListNews()
+    assert title(news.of(word("session_updated", session(version=2, minutes=5)))) == "2.5"
+    assert news.of(word("session_updated", session(version=1, minutes=6))) is None
+    assert news.of(word("session_updated", session(version=2, minutes=4))) is None
+    assert title(news.of(word("session_updated", session(version=2, minutes=7)))) == "2.7"
+
+
+def test_what_is_deleted_stays_so_until_it_is_restored() -> None:
+    news = ListNews()
+    gone = news.of(word("session_deleted", None))
+    assert gone is not None
+    assert gone.model_dump() == {"type": "session_deleted", "session_id": HERE}
+    assert news.of(word("session_updated", session(version=9, minutes=9))) is None
+    other = new_session_id()
+    assert title(news.of(word("session_updated", session(other), other))) == "1.0"
+    assert title(news.of(word("session_created", session(version=3)))) == "3.0"
+    assert title(news.of(word("session_updated", session(version=4)))) == "4.0"
+
+
+def test_what_is_no_news_of_the_list_is_not_told() -> None:
+    assert ListNews().of(word("typing", None)) is None
+
+
+def test_only_so_much_is_remembered() -> None:
+    news = ListNews()
+    news.of(word("session_updated", session(version=2)))
+    for _ in range(256):
+        other = new_session_id()
+        news.of(word("session_updated", session(other), other))
+    assert title(news.of(word("session_updated", session(version=1)))) == "1.0"
