@@ -121,13 +121,7 @@ UserDep = Annotated[UserId, Depends(get_user)]
 
 def permitted(state: State, caller: Caller, completions: Starter) -> Permitted:
     """``completions`` as this caller may begin them."""
-    return Permitted(
-        caller,
-        completions,
-        presence=state["access"].presence,
-        cancellations=state["cancellations"],
-        background=state["background"],
-    )
+    return Permitted(caller, completions, state["access"].presence)
 
 
 def add_headers(request: Request, headers: Mapping[str, str]) -> None:

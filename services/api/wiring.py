@@ -10,6 +10,7 @@ from services.api.completions.draining import Drain
 from services.api.completions.following import Following
 from services.api.completions.guests import Guests
 from services.api.completions.idempotency import Idempotency
+from services.api.completions.key_holding import KeyHolding
 from services.api.completions.orders import Patience, Timing
 from services.api.completions.preflight import Preflight
 from services.api.completions.queue_watch import QueueWatch
@@ -94,6 +95,17 @@ def build_state(
         grace=api.resume_grace.total_seconds(),
     )
     limits = limits_of(settings, world)
+    cancellations = Cancellations(
+        cancelling,
+        world.notes,
+        terminals,
+        world.journal,
+        world.background,
+        world.clock,
+        patience=CANCEL_ANSWER,
+    )
+    tickets = TicketOffice(world.tickets, world.clock, lives=world.key_ring.lives)
+    access = access_of(settings, world, tickets)
     completions = Completions(
         desk,
         preflight=Preflight(
@@ -104,18 +116,10 @@ def build_state(
             backlog=world.backlog,
         ),
         limits=limits,
+        keys=KeyHolding(access.presence, cancellations, world.background),
         broker=world.broker,
         frames=world.frames,
         patience=patience,
-    )
-    cancellations = Cancellations(
-        cancelling,
-        world.notes,
-        terminals,
-        world.journal,
-        world.background,
-        world.clock,
-        patience=CANCEL_ANSWER,
     )
     following = Following(
         desk,
@@ -145,9 +149,8 @@ def build_state(
 
     choices = Choices(world.asking, world.background, world.clock)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
-    tickets = TicketOffice(world.tickets, world.clock, lives=world.key_ring.lives)
     return State(
-        access=access_of(settings, world, tickets),
+        access=access,
         accounting=Accounting(world.asking, world.clock, prices=api.prices, currency=api.currency),
         background=world.background,
         backlog=world.backlog,

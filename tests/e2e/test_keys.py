@@ -101,7 +101,7 @@ async def test_the_first_administrator_makes_himself_and_keys_live_and_die(close
     assert (code, err.partition(":")[2].partition(":")[0]) == (2, " user_id")
     code, _, err = await parley("keys", "revoke", "nobody", "--data-dir", closed.data_dir)
     assert code == 1
-    assert err == "parley: there is no such key.\n"
+    assert err == "parley: There is no such key.\n"
 
 
 async def test_no_log_and_no_error_has_a_key(closed: Stack) -> None:

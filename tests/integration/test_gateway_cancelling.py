@@ -41,7 +41,7 @@ class CutClient:
     async def __aenter__(self) -> "CutClient":
         self.reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
             f"content-length: {len(self._body)}\r\n\r\n"
         )
         self._writer.write(head.encode() + self._body)

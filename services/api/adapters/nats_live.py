@@ -19,6 +19,11 @@ from shared.messaging.subscriptions import ProvenSubscription
 log = structlog.stdlib.get_logger(__name__)
 
 _PROBE: Final = SessionId("probe")
+_AT_ONCE: Final = 32
+"""Subscriptions that are proven side by side: a broker that has just come back has much to do."""
+_TRIES: Final = 10
+_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 5.0
 
 
 class _Ear:
@@ -48,10 +53,17 @@ class _Ear:
         await self.subscription.close()
 
     async def prove(self) -> None:
-        try:
-            await self.subscription.prove()
-        except BrokerUnavailable:
-            log.warning("live_not_proven")
+        for tries in range(1, _TRIES + 1):
+            try:
+                await self.subscription.prove()
+            except BrokerUnavailable:
+                log.warning("live_not_proven", tries=tries)
+                if self not in self._ears:
+                    return
+                await asyncio.sleep(min(tries * _PAUSE, _LONGEST_PAUSE))
+            else:
+                break
+        # Not before: what was said until then is looked for only once.
         self._missed()
 
     async def _receive(self, message: Msg) -> None:
@@ -97,4 +109,10 @@ class NatsLive:
 
     async def prove(self) -> None:
         """Prove all subscriptions again, then let their owners look for what they missed."""
-        await asyncio.gather(*(ear.prove() for ear in list(self._ears)))
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def prove(ear: _Ear) -> None:
+            async with room:
+                await ear.prove()
+
+        await asyncio.gather(*(prove(ear) for ear in list(self._ears)))

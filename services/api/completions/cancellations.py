@@ -94,8 +94,10 @@ class Cancellations:
             raise no_such_completion()
         return await self.stop(accepted.completion_id)
 
-    async def stop(self, completion_id: CompletionId) -> CancelOutcome:
+    async def stop(self, completion_id: CompletionId, *, asked: bool = True) -> CancelOutcome:
         """Cancel without asking whose it is: the caller knows.
+
+        ``asked`` says that its user wants it so: a repeat with its key gets the same end then.
 
         Raises:
             BrokerUnavailable: the broker is away; nothing may have been done.
@@ -105,7 +107,7 @@ class Cancellations:
             end = await self._journal.completed(completion_id)
             if end is not None:
                 return CancelOutcome(completion_id, _status_of(end), already_ended=True, end=end)
-            task = self._running.get(completion_id) or self._begin(completion_id)
+            task = self._running.get(completion_id) or self._begin(completion_id, asked=asked)
         # A flood of cancels of one completion is one cancel.
         end = await asyncio.shield(task)
         status = _status_of(end) if end is not None else CancelStatus.CANCELLING
@@ -116,15 +118,20 @@ class Cancellations:
             return None
         return await self._journal.accepted(CompletionId(completion_id))
 
-    def _begin(self, completion_id: CompletionId) -> asyncio.Task[CompletionCompleted | None]:
-        task = self._background.spawn(self._stop(completion_id), f"cancel-{completion_id}")
+    def _begin(
+        self, completion_id: CompletionId, *, asked: bool
+    ) -> asyncio.Task[CompletionCompleted | None]:
+        stop = self._stop(completion_id, asked=asked)
+        task = self._background.spawn(stop, f"cancel-{completion_id}")
         self._running[completion_id] = task
         task.add_done_callback(lambda _done: self._running.pop(completion_id, None))
         return task
 
-    async def _stop(self, completion_id: CompletionId) -> CompletionCompleted | None:
+    async def _stop(
+        self, completion_id: CompletionId, *, asked: bool
+    ) -> CompletionCompleted | None:
         until = self._clock.monotonic() + self._patience
-        heard = await self._cancelling.tell(completion_id, asked=True)
+        heard = await self._cancelling.tell(completion_id, asked=asked)
         pause = _FIRST_PAUSE
         while True:
             try:

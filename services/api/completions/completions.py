@@ -12,24 +12,23 @@ import structlog
 
 from services.api.access.caller import Caller
 from services.api.completions.drafting import draft_accepted, draft_command
+from services.api.completions.key_holding import KeyHolding
 from services.api.completions.orders import Order, Patience
 from services.api.completions.preflight import Preflight
 from services.api.completions.queued import Queued
+from services.api.completions.readers import reader_of
 from services.api.completions.running import Desk, Running
 from services.api.completions.seating import Seat
 from services.api.limits.limits import Limits, Permit
 from services.api.ports.broker import Broker, FrameLog
 from services.api.ports.mailbox import Mailbox
 from services.api.streams.delivery import Delivery
-from services.api.streams.relay import Relay
-from services.api.streams.steps import Reader
 from services.api.streams.vanishing import Vanishing
-from services.api.streams.whole import WholeAnswer
 from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted
-from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.ids import SessionId, UserId
 from shared.errors import (
     BrokerUnavailable,
     ChatError,
@@ -55,6 +54,7 @@ class Completions:
         *,
         preflight: Preflight,
         limits: Limits,
+        keys: KeyHolding,
         broker: Broker,
         frames: FrameLog,
         patience: Patience,
@@ -62,6 +62,7 @@ class Completions:
         self._desk = desk
         self._preflight = preflight
         self._limits = limits
+        self._keys = keys
         self._broker = broker
         self._frames = frames
         self._patience = patience
@@ -136,7 +137,9 @@ class Completions:
             clock=desk.clock.monotonic,
             relays=delivery is not None,
         )
-        reader = self._reader(command.completion_id, mailbox, delivery)
+        reader = reader_of(
+            command.completion_id, mailbox, delivery, desk, self._frames, self._patience
+        )
         desk.mailboxes.register(command.completion_id, mailbox, reader.alarm)
         self._unfinished[order.user_id] += 1
         try:
@@ -170,6 +173,12 @@ class Completions:
             background=desk.background,
             clock=desk.clock,
         )
+        let_go = self._keys.hold(order)
+
+        def over() -> None:
+            let_go()
+            self._leave(order.user_id)
+
         return Running(
             desk,
             command,
@@ -181,7 +190,7 @@ class Completions:
             overall=deadline + self._patience.generating + _GRACE,
             resumable=order.resumable,
             reconnects=order.resumes and delivery is not None,
-            on_end=lambda: self._leave(order.user_id),
+            on_end=over,
         )
 
     async def _publish(
@@ -208,30 +217,6 @@ class Completions:
             raise
         await self._desk.notes.note(command.completion_id, number)
         return number
-
-    def _reader(
-        self, completion_id: CompletionId, mailbox: Mailbox, delivery: Delivery | None
-    ) -> Reader:
-        desk = self._desk
-        if delivery is None:
-            return WholeAnswer(
-                completion_id,
-                mailbox,
-                journal=desk.journal,
-                clock=desk.clock,
-                silence=self._patience.silence,
-            )
-        return Relay(
-            completion_id,
-            mailbox,
-            delivery,
-            frames=self._frames,
-            journal=desk.journal,
-            clock=desk.clock,
-            resend=desk.resending.of(completion_id),
-            silence=self._patience.silence,
-            batch=self._patience.mailbox_bytes,
-        )
 
     def _check_size(self, *sizes: int) -> None:
         limit = self._broker.max_payload - _HEADERS

@@ -3,15 +3,12 @@
 from services.api.access.caller import Caller
 from services.api.access.presence import Presence
 from services.api.access.refusals import NotAuthenticated
-from services.api.background import Background
 from services.api.completions.attaching import Reading, Starter
-from services.api.completions.cancellations import Cancellations
 from services.api.completions.orders import Order
 from services.api.limits.quota import Levels
 from services.api.ports.queue_news import QueueNews
 from services.api.streams.delivery import Delivery
 from services.api.streams.steps import Step
-from shared.contracts.ids import CompletionId
 
 
 class Attended:
@@ -66,33 +63,6 @@ class Attended:
             raise NotAuthenticated("The API key of this request has been revoked.")
 
 
-class Owned(Attended):
-    """One that the caller himself has begun: nobody pays for it any more, so it is stopped."""
-
-    def __init__(
-        self,
-        reading: Reading,
-        caller: Caller,
-        presence: Presence,
-        *,
-        completion_id: CompletionId,
-        cancellations: Cancellations,
-        background: Background,
-    ) -> None:
-        super().__init__(reading, caller, presence)
-        self._completion_id = completion_id
-        self._cancellations = cancellations
-        self._background = background
-
-    def abandon(self) -> None:
-        """Also stops it, where the key was the reason."""
-        super().abandon()
-        if self.refused:
-            self._background.spawn(
-                self._cancellations.stop(self._completion_id), "cancel-of-revoked-key"
-            )
-
-
 class Permitted:
     """``Starter`` for one caller."""
 
@@ -100,16 +70,11 @@ class Permitted:
         self,
         caller: Caller,
         completions: Starter,
-        *,
         presence: Presence,
-        cancellations: Cancellations,
-        background: Background,
     ) -> None:
         self._caller = caller
         self._completions = completions
         self._presence = presence
-        self._cancellations = cancellations
-        self._background = background
 
     async def start(self, order: Order, delivery: Delivery | None) -> Reading:
         """Begin it.
@@ -120,11 +85,4 @@ class Permitted:
         """
         self._caller.check_model(order.model)
         reading = await self._completions.start(order, delivery)
-        return Owned(
-            reading,
-            self._caller,
-            self._presence,
-            completion_id=order.completion_id,
-            cancellations=self._cancellations,
-            background=self._background,
-        )
+        return Attended(reading, self._caller, self._presence)

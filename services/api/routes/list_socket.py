@@ -11,6 +11,7 @@ from services.api.access.caller import Caller
 from services.api.completions.failures import error_body
 from services.api.completions.scope_keys import CALLER
 from services.api.deps import State
+from services.api.limits.refusals import OverLimit
 from services.api.routes.socket_connection import close, refuse
 from services.api.routes.socket_parts import attended, connection_of, outlet_of
 from services.api.schemas.sockets import LIST_ESTABLISHED, ConnectionEstablished
@@ -63,12 +64,13 @@ async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> Non
             outlet.send(message)
 
     try:
+        state["limits"].pace.count(caller.user_id)
         # What was missed cannot be told: its client reads the list again when it comes back.
         listening = await state["live"].listen(
             caller.user_id, None, heard, lambda: outlet.close(RESTART)
         )
     except ChatError as error:
-        await refuse(websocket, error, SLOW)
+        await refuse(websocket, error, TOO_MANY if isinstance(error, OverLimit) else SLOW)
         return
     began = time.monotonic()
     log.info("socket_connected", socket=outlet.name)

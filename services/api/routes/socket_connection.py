@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -12,7 +12,7 @@ from services.api.completions.draining import Drain
 from services.api.parsing import parse_body
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
 from services.api.sockets.gate import SocketTiming
-from services.api.sockets.outlet import IDLE, REASONS, RESTART, SLOW, TOO_MANY, Outlet
+from services.api.sockets.outlet import BROKEN, IDLE, REASONS, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.sockets.turn import refusal
 from shared.errors import ChatError, InvalidRequest
 
@@ -69,17 +69,25 @@ class SocketConnection:
         wake()
         reading = asyncio.create_task(self._read(), name="socket-reads")
         writing = asyncio.create_task(self._write(), name="socket-writes")
+        closing = asyncio.create_task(self._outlet.closing.wait(), name="socket-closes")
+        tasks = (reading, writing, closing)
         try:
-            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done() and not self._gone:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done() and not self._gone:
                 # It has said why: let that go out.
                 await asyncio.wait({writing}, timeout=_CLOSING)
         finally:
-            for task in (reading, writing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
             self._drain.leave(wake)
-            await close(self._websocket, self._outlet.close_code or 1000)
+            await close(self._websocket, self._code(ends))
+
+    def _code(self, ends: Sequence[object]) -> int:
+        broken = [end for end in ends if isinstance(end, Exception)]
+        for error in broken:
+            log.error("socket_broken", socket=self._outlet.name, exc_info=error)
+        return self._outlet.close_code or (BROKEN if broken else 1000)
 
     @property
     def _gone(self) -> bool:
@@ -93,7 +101,7 @@ class SocketConnection:
             except TimeoutError:
                 self._outlet.close(IDLE)
                 return
-            if message["type"] == "websocket.disconnect":
+            if message["type"] == "websocket.disconnect" or self._outlet.closing.is_set():
                 return
             if not self._allowed():
                 self._outlet.close(TOO_MANY)
@@ -135,14 +143,17 @@ class SocketConnection:
             texts = await self._outlet.take(clock() + _LOOK)
             try:
                 for text in texts:
+                    if self._outlet.drops:
+                        break
                     async with asyncio.timeout(self._timing.send):
                         await self._websocket.send_text(text)
+                    self._outlet.done(text)
             except TimeoutError:
                 self._outlet.close(SLOW)
                 return
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return
-            if self._outlet.close_code is not None and not texts:
+            if self._outlet.drops or (self._outlet.closing.is_set() and not texts):
                 return
 
 

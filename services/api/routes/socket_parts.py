@@ -1,11 +1,9 @@
 """What both sockets need: an outlet, a connection, and an end with the caller's credentials."""
 
 import secrets
-from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
 
 from fastapi import WebSocket
 
@@ -13,28 +11,15 @@ from services.api.access.caller import Caller
 from services.api.deps import State
 from services.api.routes.socket_connection import Handler, SocketConnection
 from services.api.sockets.outlet import NOT_AUTHENTICATED, Outlet
-from shared.contracts.ids import CompletionId
-
-_REMEMBERED: Final = 8
-"""Completions of one socket that are stopped with its key; a session runs one at a time."""
 
 
 @contextmanager
-def attended(state: State, caller: Caller, outlet: Outlet) -> Generator[deque[CompletionId]]:
-    """Close it when its caller's credentials end; gives what to fill with its own completions."""
+def attended(state: State, caller: Caller, outlet: Outlet) -> Generator[None]:
+    """Close it when its caller's credentials end."""
     presence = state["access"].presence
-    asked: deque[CompletionId] = deque(maxlen=_REMEMBERED)
-
-    def gone() -> None:
-        outlet.close(NOT_AUTHENTICATED)
-        if caller.key_id is not None and not presence.lives(caller.key_id):
-            for completion_id in asked:
-                stop = state["cancellations"].stop(completion_id)
-                state["background"].spawn(stop, "cancel-of-revoked-key")
-
-    visit = presence.enter(caller, gone, until_expiry=True)
+    visit = presence.enter(caller, lambda: outlet.close(NOT_AUTHENTICATED), until_expiry=True)
     try:
-        yield asked
+        yield
     finally:
         presence.leave(caller, visit)
 

@@ -4,7 +4,6 @@ The guard in front of all routes has looked at the token, which may come as ``?t
 """
 
 import time
-from collections import deque
 from typing import cast
 
 import structlog
@@ -15,6 +14,7 @@ from services.api.completions.orders import Order
 from services.api.completions.scope_keys import CALLER
 from services.api.completions.translation import message_from
 from services.api.deps import State
+from services.api.limits.refusals import OverLimit
 from services.api.parsing import parse_body
 from services.api.routes.socket_connection import Handler, close, refuse
 from services.api.routes.socket_parts import attended, connection_of, outlet_of
@@ -70,9 +70,11 @@ async def _serve_session(
     user = caller.user_id
     outlet = outlet_of(websocket, state)
     try:
+        # It asks no less of others than reading the session does.
+        state["limits"].pace.count(user)
         room = await state["rooms"].enter(user, session_id)
     except ChatError as error:
-        await refuse(websocket, error, SLOW)
+        await refuse(websocket, error, TOO_MANY if isinstance(error, OverLimit) else SLOW)
         return
     room.audience.expect(outlet)
     try:
@@ -89,8 +91,8 @@ async def _serve_session(
     try:
         outlet.send(ConnectionEstablished(session_id=session_id))
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
-        with attended(state, caller, outlet) as asked:
-            handlers = _handlers(state, caller, room, outlet, asked)
+        with attended(state, caller, outlet):
+            handlers = _handlers(state, caller, room, outlet)
             await connection_of(websocket, outlet, state, caller, handlers).serve()
     finally:
         await state["rooms"].leave(room, outlet)
@@ -103,9 +105,7 @@ async def _serve_session(
         )
 
 
-def _handlers(
-    state: State, caller: Caller, room: Room, outlet: Outlet, asked: deque[CompletionId]
-) -> dict[str, Handler]:
+def _handlers(state: State, caller: Caller, room: Room, outlet: Outlet) -> dict[str, Handler]:
     rooms = state["rooms"]
 
     def send_message(data: bytes) -> None:
@@ -118,7 +118,6 @@ def _handlers(
         async def plan(turn: Wanted) -> Order:
             order = await state["turns"].send(turn, message=message, parent_id=parent)
             caller.check_model(order.model)
-            asked.append(order.completion_id)
             return order
 
         rooms.ask(room, outlet, plan, wanted.settings(), caller)

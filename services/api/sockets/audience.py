@@ -4,10 +4,10 @@ from services.api.completions.answers import to_message_body
 from services.api.ports.queue_news import QueueNews
 from services.api.schemas.sockets import AiTyping, Queued, ServerMessage, SocketError, UserMessage
 from services.api.sockets.outlet import NO_SESSION, Outlet
-from services.api.sockets.turn import Turn, last_word
+from services.api.sockets.turn import Turn, last_word, refusal
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId
-from shared.errors import SessionNotFound
+from shared.errors import ChatError, SessionNotFound
 
 
 class Audience:
@@ -72,9 +72,15 @@ class Audience:
     def end(self, turn: Turn, end: CompletionCompleted) -> None:
         """It is over."""
         self.progress(turn, flush=True)
+        self._say_last(turn, last_word(turn, end))
+
+    def fail(self, turn: Turn, error: ChatError) -> None:
+        """It cannot be read to its end."""
+        self._say_last(turn, refusal(error, turn.completion_id))
+
+    def _say_last(self, turn: Turn, message: ServerMessage) -> None:
         for outlet in list(self.outlets):
-            outlet.forget(turn.completion_id)
-        self.tell(last_word(turn, end))
+            outlet.end(turn.completion_id, message)
 
 
 def _beginning(turn: Turn) -> list[ServerMessage]:

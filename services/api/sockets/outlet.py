@@ -48,6 +48,7 @@ class Outlet:
         self.presence = presence
         self.close_code: int | None = None
         """Set when the socket is to be closed after what waits."""
+        self.closing = asyncio.Event()
         self._full = full
         self._clock = clock
         self._waiting: deque[str] = deque()
@@ -56,12 +57,15 @@ class Outlet:
         self._sent: dict[CompletionId, _Sent] = {}
         self._after: dict[CompletionId, int] = {}
         self._held: set[CompletionId] = set()
+        self._ended: deque[CompletionId] = deque(maxlen=_REMEMBERED)
         self._participants: int | None = None
 
     def send(self, message: ServerMessage) -> None:
         """Put a message behind what waits; a socket that takes too little is to be closed."""
+        if self.close_code is not None:
+            return
         text = message.model_dump_json()
-        self._bytes += len(text)
+        self._bytes += len(text.encode())
         if self._bytes > _MOST_BYTES:
             self.close(SLOW)
             return
@@ -78,9 +82,15 @@ class Outlet:
         """Let the socket be closed; the first reason counts."""
         if self.close_code is None:
             self.close_code = code
-        if code == SLOW:
+        if code in _AT_ONCE:
             self._waiting.clear()
         self._news.set()
+        self.closing.set()
+
+    @property
+    def drops(self) -> bool:
+        """Whether even what waits is not to be sent."""
+        return self.close_code in _AT_ONCE
 
     def hold(self, completion_id: CompletionId) -> None:
         """Nothing of this answer is to be sent before ``resume``."""
@@ -90,16 +100,22 @@ class Outlet:
         """Go on after the event ``after``, whatever was sent before."""
         self._held.discard(completion_id)
         self._after[completion_id] = after
+        if completion_id in self._ended:
+            self._ended.remove(completion_id)
 
-    def forget(self, completion_id: CompletionId) -> None:
-        """It is over: nothing more of it is sent."""
+    def end(self, completion_id: CompletionId, message: ServerMessage) -> None:
+        """Say how an answer ended: once, though two may have read it for this socket."""
+        if completion_id in self._ended:
+            return
+        self._ended.append(completion_id)
         self._after.pop(completion_id, None)
         self._held.discard(completion_id)
         self._sent.pop(completion_id, None)
+        self.send(message)
 
     def progress(self, completion_id: CompletionId, spoken: Spoken, *, flush: bool = False) -> None:
         """Send what is new of an answer, if it is enough or has waited for long enough."""
-        if self.close_code is not None:
+        if self.close_code is not None or completion_id in self._ended:
             return
         now, after = self._clock(), self._after.get(completion_id)
         if completion_id in self._held or (after is not None and spoken.index < after):
@@ -149,10 +165,14 @@ class Outlet:
                 return []
         taken = list(self._waiting)
         self._waiting.clear()
-        self._bytes = 0
         return taken
 
+    def done(self, text: str) -> None:
+        """This text has gone out: until then it takes memory."""
+        self._bytes -= len(text.encode())
 
+
+BROKEN: Final = 1011
 RESTART: Final = 1012
 SLOW: Final = 1013
 BAD_ADDRESS: Final = 4400
@@ -161,7 +181,10 @@ NO_SESSION: Final = 4404
 IDLE: Final = 4408
 TOO_MANY: Final = 4429
 
+_AT_ONCE: Final = frozenset({SLOW, NOT_AUTHENTICATED})
+"""What waits is not sent any more: nobody takes it, or nobody may have it."""
 REASONS: Final = {
+    BROKEN: "Something went wrong in the gateway; connect again.",
     RESTART: "Connect again: this gateway restarts, or has missed something.",
     SLOW: "Connect again: too little was read, or a part of Parley is away.",
     BAD_ADDRESS: "The id in the address is none.",

@@ -1,6 +1,7 @@
 """A session at this gateway, while sockets of it are open here: one reader for all of them."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -17,7 +18,7 @@ from services.api.schemas.sockets import ParticipantTyping
 from services.api.sockets.audience import Audience
 from services.api.sockets.outlet import NO_SESSION, RESTART, Outlet
 from services.api.sockets.presence import Presence
-from services.api.sockets.turn import Turn, refusal
+from services.api.sockets.turn import Turn
 from services.api.sockets.turn_feeds import TurnFeeds
 from services.api.sockets.turn_memory import TurnMemory
 from shared.contracts.ids import CompletionId, SessionId, UserId
@@ -35,6 +36,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 _TRIES: Final = 20
 _AGAIN: Final = 1.0
+_SELDOM: Final = 30.0
 
 
 class Room:
@@ -169,7 +171,7 @@ class Room:
 
     async def _look_again(self) -> None:
         looked = False
-        for _ in range(_TRIES):
+        for tries in itertools.count():
             try:
                 if not looked:
                     await self._look(first=False)
@@ -178,12 +180,13 @@ class Room:
             except SessionNotFound:
                 self.audience.close(NO_SESSION)
             except (BrokerUnavailable, HistoryUnavailable):
-                await asyncio.sleep(_AGAIN)
-                continue
+                if not looked and tries >= _TRIES:
+                    # Whoever comes back looks anew.
+                    self.audience.close(RESTART)
+                if self.audience.outlets:
+                    await asyncio.sleep(min(_AGAIN * (1 + tries / 4), _SELDOM))
+                    continue
             return
-        if not looked:
-            # Whoever comes back looks anew.
-            self.audience.close(RESTART)
 
     async def _look(self, *, first: bool) -> None:
         held = await self._leases.look(self.session_id)
@@ -212,9 +215,12 @@ class Room:
                 # Its sockets are closed, and go on at another gateway.
                 log.info("turn_left_to_others", completion_id=turn.completion_id)
             except ChatError as error:
-                self.audience.tell(refusal(error, turn.completion_id))
+                self.audience.fail(turn, error)
             except Exception:
                 log.exception("turn_not_shown", completion_id=turn.completion_id)
+                self.audience.fail(
+                    turn, ChatError("This answer cannot be shown; read the session.")
+                )
             finally:
                 turn.over = True
                 self._open_turns.pop(turn.completion_id, None)
@@ -236,6 +242,7 @@ class Room:
 
         end = await self._feeds.read(self.user_id, turn, begun, progress, queued)
         self.audience.end(turn, end)
+        self.memory.ended(turn, end)
 
 
 MakeRoom = Callable[[UserId, SessionId], Room]

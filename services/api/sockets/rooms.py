@@ -38,6 +38,8 @@ log = structlog.stdlib.get_logger(__name__)
 _REPLAY: Final = 3600.0
 _REPLAYS: Final = 4
 """Answers that one socket may have said again at once."""
+_OF_A_USER: Final = 16
+"""The same for all sockets of a user: each holds the whole answer."""
 
 Plan = Callable[[Wanted], Awaitable[Order]]
 
@@ -65,6 +67,7 @@ class Rooms:
         self._pace = pace
         self._rooms: dict[tuple[UserId, SessionId], Room] = {}
         self._guests: Counter[Room] = Counter()
+        self._replaying: Counter[UserId] = Counter()
         self._replays: dict[Outlet, dict[CompletionId, asyncio.Task[None]]] = {}
 
     async def enter(self, user_id: UserId, session_id: SessionId) -> Room:
@@ -125,17 +128,30 @@ class Rooms:
 
     def resume(self, room: Room, outlet: Outlet, completion_id: CompletionId, after: int) -> None:
         """Say an answer of this session again."""
+        if completion_id == room.memory.expected:
+            # It is about to be shown here.
+            outlet.resume(completion_id, after)
+            return
         if room.resume(outlet, completion_id, after):
             return
         replays = self._replays.setdefault(outlet, {})
-        if completion_id in replays or len(replays) >= _REPLAYS:
+        everywhere = self._replaying[room.user_id]
+        if completion_id in replays or len(replays) >= _REPLAYS or everywhere >= _OF_A_USER:
             outlet.send(refusal(QueueFull("It is being said again already; wait for its end.")))
             return
         replaying = self._background.spawn(
             self._replay(room, outlet, completion_id, after), "socket-resume"
         )
         replays[completion_id] = replaying
-        replaying.add_done_callback(lambda _task: replays.pop(completion_id, None))
+        self._replaying[room.user_id] += 1
+
+        def over(_task: asyncio.Task[None]) -> None:
+            replays.pop(completion_id, None)
+            self._replaying[room.user_id] -= 1
+            if not self._replaying[room.user_id]:
+                del self._replaying[room.user_id]
+
+        replaying.add_done_callback(over)
 
     def typing(self, room: Room, outlet: Outlet, *, begun: bool) -> None:
         """Tell the others."""
@@ -219,8 +235,7 @@ class Rooms:
             outlet.send(refusal(error))
             return
         progress(flush=True)
-        outlet.forget(completion_id)
-        outlet.send(last_word(turn, end))
+        outlet.end(completion_id, last_word(turn, end))
 
 
 def _place(order: Order) -> AnswerPlace | None:

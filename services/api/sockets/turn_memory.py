@@ -4,6 +4,8 @@ from collections import deque
 from typing import Final
 
 from services.api.sockets.turn import Turn
+from shared.contracts.chat import CompletionStatus
+from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId
 
 _KNOWN: Final = 64
@@ -46,9 +48,10 @@ class TurnMemory:
         self._number = max(number, self._number)
 
     def skips(self, turn: Turn) -> bool:
-        """Count a turn that is shown now; whether there were others before it, unseen here."""
-        if turn.place is None:
-            return False
-        gap = turn.missed and turn.place.turn > self._number + 1
-        self.stands_at(turn.place.turn)
-        return gap
+        """Whether there were others before this one, unseen here."""
+        return turn.missed and turn.place is not None and turn.place.turn > self._number + 1
+
+    def ended(self, turn: Turn, end: CompletionCompleted) -> None:
+        """Count it; the number of one that was rejected is given again."""
+        if turn.place is not None and end.status is not CompletionStatus.REJECTED:
+            self.stands_at(turn.place.turn)

@@ -78,7 +78,8 @@ def _too_long(text: str) -> str:
 
 def _quoting(what: str, text: str) -> str:
     # What is wrong with a request only the engine knows: it is quoted, and said who says it.
-    return f"{what}: {text.rstrip('. ')}."
+    room = _LONGEST - len(what) - len(": .")
+    return f"{what}: {text[:room].rstrip('. ')}."
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from services.api.schemas.sockets import Pong
-from services.api.sockets.outlet import SLOW, Outlet
+from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW, Outlet
 from services.api.sockets.spoken import Piece, Spoken, pieces
 from shared.contracts.ids import CompletionId
 
@@ -116,6 +116,31 @@ async def test_a_socket_that_takes_nothing_is_closed_and_holds_no_memory() -> No
     for _ in range(10_000):
         scene.say("x" * 1000)
     assert scene.outlet.close_code == SLOW
+    assert await scene.sent() == []
+
+
+async def test_what_is_on_its_way_counts_until_it_has_gone_out() -> None:
+    scene = Scene(full=False)
+    text = "\N{GRINNING FACE}" * 2**18
+    scene.say(*[text] * 3)
+    taken = await scene.outlet.take(scene.now)
+    for _ in range(2):
+        for each in taken:
+            scene.outlet.done(each)
+        scene.say(*[text] * 3)
+        taken = await scene.outlet.take(scene.now)
+        assert scene.outlet.close_code is None
+    scene.say(*[text] * 6)
+    assert scene.outlet.close_code == SLOW
+
+
+async def test_who_may_no_longer_listen_gets_nothing_that_waited_and_nothing_more() -> None:
+    scene = Scene(full=False)
+    scene.say("a")
+    scene.outlet.close(NOT_AUTHENTICATED)
+    scene.say("b")
+    scene.outlet.send(Pong())
+    assert scene.outlet.drops
     assert await scene.sent() == []
 
 

@@ -351,3 +351,53 @@ async def test_the_sign_of_thinking_names_the_answer_and_what_it_answers(scene: 
     question, thinking, _, complete = scene.got
     assert thinking["parent_id"] == question["message"]["id"] == complete["message"]["parent_id"]
     assert thinking["message_id"] == complete["message"]["id"]
+
+
+async def test_an_answer_that_is_said_again_while_it_is_shown_is_said_and_ended_once(
+    scene: Scene,
+) -> None:
+    mine = await scene.turn()
+    scene.rooms.resume(scene.room, scene.outlet, mine, -1)
+    await scene.say("turn_started", mine)
+    await scene.sees(4)
+    await scene.say("turn_started", await scene.turn(number=2))
+    await scene.sees(8)
+    about_mine = [m["type"] for m in scene.got if m.get("completion_id") == mine]
+    assert sorted(about_mine) == sorted(WHOLE)
+
+
+async def test_what_is_about_to_be_asked_for_can_be_resumed_already(scene: Scene) -> None:
+    expected: list[CompletionId] = []
+    go_on = asyncio.Event()
+
+    async def plan(wanted: Wanted) -> Order:
+        expected.append(wanted.completion_id)
+        await go_on.wait()
+        raise SessionBusy("busy")
+
+    scene.rooms.ask(scene.room, scene.outlet, plan, SessionSettings())
+    await eventually(lambda: expected)
+    scene.rooms.resume(scene.room, scene.outlet, expected[0], -1)
+    go_on.set()
+    await scene.sees(1)
+    assert [message["code"] for message in scene.got] == ["session_busy"]
+
+
+async def test_a_turn_that_was_rejected_hides_no_gap(scene: Scene) -> None:
+    await scene.say("turn_started", await scene.turn(CompletionStatus.REJECTED, number=1))
+    await scene.sees(3)
+    await scene.turn(number=1)
+    await scene.stands(last=await scene.turn(number=2))
+    scene.world.live.missed[0]()
+    await eventually(lambda: scene.outlet.close_code)
+    assert scene.outlet.close_code == RESTART
+
+
+async def test_a_deletion_is_noticed_once_history_is_back(scene: Scene) -> None:
+    scene.world.history.away = True
+    scene.world.live.missed[0]()
+    del scene.world.history.sessions[scene.session]
+    assert scene.outlet.close_code is None
+    scene.world.history.away = False
+    await eventually(lambda: scene.outlet.close_code)
+    assert scene.outlet.close_code == NO_SESSION
