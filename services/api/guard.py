@@ -9,13 +9,16 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
+from services.api.access.addresses import anonymous_id
+from services.api.access.caller import Caller
 from services.api.access.credentials import header_token, query_values
 from services.api.access.gateway_access import GatewayAccess
 from services.api.access.identity import HEALTH
 from services.api.access.refusals import NotAuthenticated, WrongHost, WrongOrigin
 from services.api.completions.scope_keys import CALLER
 from services.api.error_handlers import answer_of
-from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW
+from services.api.limits.refusals import OverLimit
+from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW, TOO_MANY
 from services.api.spelling import naming_of
 from shared.errors import ChatError
 
@@ -61,7 +64,7 @@ class Guard:
         token = header_token(headers)
         ticket = _ticket(scope) if token is None and _takes_tickets(scope) else None
         if ticket is not None:
-            caller = await access.identity.redeem(ticket)
+            caller = await _redeem(scope, ticket)
         else:
             caller = await access.identity.identify(path, token, access.address_of(scope))
         scope[CALLER] = caller
@@ -75,7 +78,7 @@ class Guard:
         token = header_token(headers)
         ticket = _ticket(scope) if token is None else None
         if ticket is not None:
-            scope[CALLER] = await access.identity.redeem(ticket)
+            scope[CALLER] = await _redeem(scope, ticket)
             return
         if token is None:
             # Browsers cannot set headers of sockets.
@@ -83,6 +86,14 @@ class Guard:
         scope[CALLER] = await access.identity.identify(
             scope["path"], token, access.address_of(scope)
         )
+
+
+async def _redeem(scope: Scope, ticket: str) -> Caller:
+    # Each is looked up at the broker, and who it is of is known only then.
+    state = scope["state"]
+    access: GatewayAccess = state["access"]
+    state["limits"].pace.count(anonymous_id(access.address_of(scope)))
+    return await access.identity.redeem(ticket)
 
 
 def _takes_tickets(scope: Scope) -> bool:
@@ -113,4 +124,6 @@ async def _refuse_socket(error: ChatError, scope: Scope, receive: Receive, send:
     # Browsers tell their page the code of a socket that was open, and nothing of one that was not.
     await send({"type": "websocket.accept"})
     code = NOT_AUTHENTICATED if isinstance(error, NotAuthenticated) else SLOW
+    if isinstance(error, OverLimit):
+        code = TOO_MANY
     await send({"type": "websocket.close", "code": code, "reason": error.code})

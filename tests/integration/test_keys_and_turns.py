@@ -95,6 +95,20 @@ async def test_a_request_that_ended_with_its_key_runs_anew_with_another(
     assert reply.json()["choices"][0]["message"]["content"] == "Hello again"
 
 
+async def test_tickets_that_nobody_gave_are_counted_by_address(nats_server: NatsServer) -> None:
+    settings = quick_settings(nats_server.url, auth="required", other_requests_per_minute=5)
+    async with RunningGateway(settings) as gateway:
+        await ready(gateway)
+        path = f"{ADDRESS}/chatcmpl-{'1' * 32}"
+        made_up = [f"{number:043d}" for number in range(12)]
+        replies = [await gateway.http.get(path, params={"ticket": text}) for text in made_up]
+        statuses = [reply.status_code for reply in replies]
+        assert set(statuses) == {401, 429}
+        assert statuses == sorted(statuses)
+        async with SocketClient(gateway.url, f"/ws/ai-chat/sessions/?ticket={made_up[0]}") as late:
+            assert await late.closed() == 4429
+
+
 async def test_opening_sockets_is_counted_like_any_request(
     nats_server: NatsServer, client: Client
 ) -> None:
