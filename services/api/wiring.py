@@ -194,6 +194,7 @@ def build_state(
             world.catalog,
             ResolvedDefaults(choices, world.catalog, settings.llm),
             world.clock,
+            max_payload=lambda: world.broker.max_payload,
         ),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
