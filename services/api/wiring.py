@@ -21,6 +21,7 @@ from services.api.deps import State
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
+from services.api.sessions.copying import Copying
 from services.api.sessions.deleting import Deleting
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
@@ -152,6 +153,7 @@ def build_state(
         choices=choices,
         clock=world.clock,
         completions=completions,
+        copying=Copying(sessions, world.history, announcing, world.clock),
         deleting=Deleting(
             sessions, world.history, leases, cancellations, world.background, announcing
         ),
