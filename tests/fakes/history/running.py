@@ -183,6 +183,11 @@ async def dead_letters(jetstream: JetStream) -> int:
 
 
 async def all_stored(jetstream: JetStream) -> bool:
-    """Whether the consumer has nothing left to do."""
+    """Whether the consumer has nothing left to do with what was published until now."""
+    state = (await jetstream.api(f"STREAM.INFO.{streams.EVENTS}"))["state"]
     info = await jetstream.api(f"CONSUMER.INFO.{streams.EVENTS}.{streams.HISTORY_CONSUMER}")
-    return int(info["num_pending"]) == 0 and int(info["num_ack_pending"]) == 0
+    # A consumer hears of an event a moment after the stream has taken it: until then it counts
+    # nothing as pending, and only its floor tells.
+    done = max(int(info["ack_floor"]["stream_seq"]), int(state["first_seq"]) - 1)
+    heard = done >= int(state["last_seq"])
+    return heard and int(info["num_pending"]) == 0 and int(info["num_ack_pending"]) == 0
