@@ -3,6 +3,7 @@
 from typing import Final
 
 from deploy.asyncapi.channel import Raw
+from shared.contracts.dead_letters import REASON, REASON_LENGTH
 from shared.contracts.frames import HEAD_SIZE, FrameKind
 
 HEAD: Final = (
@@ -59,14 +60,13 @@ DEAD_LETTER: Final = Raw(
     headers={
         "type": "object",
         "properties": {
-            "Reason": {"type": "string", "maxLength": 500, "description": "From history."},
+            REASON: {"type": "string", "maxLength": REASON_LENGTH, "description": "In one line."},
             "Subject": {"type": "string", "description": "From history: where it was."},
             "Stream-Sequence": {
                 "type": "string",
                 "pattern": "^[0-9]+$",
                 "description": "From history: which it was.",
             },
-            "Parley-Reason": {"type": "string", "description": "From a worker."},
         },
     },
 )

@@ -28,6 +28,7 @@ from services.api.ports.live import Live
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
+from services.api.sessions.copying import Copying
 from services.api.sessions.deleting import Deleting
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
@@ -57,6 +58,7 @@ class State(TypedDict):
     completions: Completions
     deleting: Deleting
     drain: Drain
+    copying: Copying
     following: Following
     health: Health
     idempotency: Idempotency

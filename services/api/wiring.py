@@ -22,6 +22,7 @@ from services.api.deps import State
 from services.api.reports.accounting import Accounting
 from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
+from services.api.sessions.copying import Copying
 from services.api.sessions.deleting import Deleting
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
@@ -160,6 +161,7 @@ def build_state(
         choices=choices,
         clock=world.clock,
         completions=completions,
+        copying=Copying(sessions, world.history, announcing, world.clock),
         deleting=Deleting(
             sessions, world.history, leases, cancellations, world.background, announcing
         ),
@@ -202,6 +204,7 @@ def build_state(
             world.catalog,
             ResolvedDefaults(choices, world.catalog, settings.llm),
             world.clock,
+            max_payload=lambda: world.broker.max_payload,
         ),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,

@@ -37,7 +37,7 @@ _AT_ONCE: Final = 2
 _MOST: Final = 10
 """Copies that are made and wait together: an import is held in memory meanwhile."""
 _REPEATED: Final = timedelta(minutes=10)
-"""The same import within it is asked for again; after it, it is made once more."""
+"""The same copy within it is asked for again; after it, it is made once more."""
 _MOST_ALIKE: Final = 100
 _MOST_WORDS: Final = 10_000
 """Different words that a copy is found by: its first ones."""
@@ -81,11 +81,12 @@ class Copying:
         """
         session = found(await self._sessions.get(command.user_id, command.session_id))
         end = await self._message(command)
+        session_id = await self._own_id(command.user_id, command.new_session_id)
         now = to_milliseconds(self._now())
-        copy = copied_message_id(command.new_session_id, end.id)
+        copy = copied_message_id(session_id, end.id)
         forked = SessionRecord(
             **session.settings(),
-            id=command.new_session_id,
+            id=session_id,
             user_id=command.user_id,
             title=session.shown_title()[: TITLE_LENGTH - len(_FORKED)] + _FORKED,
             preset_id=session.preset_id,
@@ -139,7 +140,7 @@ class Copying:
         return await self._make(session, _batches(imported.messages))
 
     async def _own_id(self, user_id: UserId, wanted: SessionId) -> SessionId:
-        """The id of the import that this one repeats, else one that is free."""
+        """The id of the copy that this one repeats, else one that is free."""
         since = to_milliseconds(self._now() - _REPEATED)
         for number in range(_MOST_ALIKE):
             session_id = next_session_id(wanted, number) if number else wanted

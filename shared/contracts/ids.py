@@ -68,8 +68,15 @@ def imported_session_id(user_id: UserId, document: bytes, key: str) -> SessionId
     return SessionId(str(uuid.uuid5(_SESSIONS, f"{user_id}\n{digest}\n{key}")))
 
 
+def forked_session_id(
+    user_id: UserId, session_id: SessionId, message_id: MessageId, key: str
+) -> SessionId:
+    """The session that a fork with a key makes: the same for the same place, user and key."""
+    return SessionId(str(uuid.uuid5(_SESSIONS, f"{user_id}\n{session_id}\n{message_id}\n{key}")))
+
+
 def next_session_id(session_id: SessionId, number: int) -> SessionId:
-    """The ``number``-th session of an import that is made once more on purpose."""
+    """The ``number``-th session of a copy that is made once more on purpose."""
     return SessionId(str(uuid.uuid5(_SESSIONS, f"{session_id}\n{number}")))
 
 

@@ -1,5 +1,6 @@
 """Turns whose context the server builds, their branches, and copies of sessions: on both faces."""
 
+import base64
 import json
 from typing import Any
 
@@ -56,6 +57,23 @@ async def test_each_turn_follows_the_one_before_and_camel_case_says_the_same(
         camel["userMessage"]["id"],
         camel["aiMessage"]["id"],
     ]
+
+
+async def test_a_session_full_of_pictures_goes_on_with_the_newest_of_them(
+    http: httpx.AsyncClient,
+) -> None:
+    # An image is some hundred tokens: these fit the window, but not one message of the broker's.
+    session = await new_session(http, model="demo-vision")
+    image = "data:image/png;base64," + base64.b64encode(b"\x89PNG".ljust(9 * 2**18)).decode()
+    words = {"type": "text", "text": "Look [demo tps=0 tokens=6]"}
+    message = [words, {"type": "image_url", "image_url": {"url": image}}]
+    path = f"{SESSIONS}{session}/send_message/"
+    turns = [await said(await http.post(path, json={"message": message})) for _ in range(4)]
+    assert [turn.get("context_omitted", 0) for turn in turns] == [0, 0, 2, 4]
+    after = await send(http, session, "And in words?")
+    assert after["context_omitted"] == 4
+    newest = await branch(http, session, limit="2")
+    assert newest[-1]["context_omitted"] == 4
 
 
 async def test_a_streamed_turn_ends_as_a_completion_does_and_is_there_at_once(

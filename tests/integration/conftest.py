@@ -85,3 +85,9 @@ async def history(
     with mongo:
         async with running_history(history_settings(nats_server.url, mongo.url), client):
             yield
+
+
+@pytest.fixture
+def service(history: None, provisioned: JetStream) -> JetStream:
+    """A history service that runs, by the broker that it stores the events of."""
+    return provisioned

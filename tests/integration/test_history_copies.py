@@ -1,8 +1,5 @@
 """Forks, trees and imports, on a real history service."""
 
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
 import pytest
 from nats.aio.client import Client
 
@@ -25,13 +22,9 @@ from tests.fakes.history.conversation import NOON, SESSION, USER, Turn
 from tests.fakes.history.running import (
     answer,
     ask,
-    history_settings,
-    publish,
     refusal,
-    running_history,
+    say,
 )
-from tests.support.mongo_server import MongoServer
-from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -40,34 +33,11 @@ NEW = SessionId("00000000-0000-7000-8000-00000000000f")
 GET = GetSession(user_id=USER, session_id=SESSION)
 
 
-@pytest.fixture
-async def mongo(tmp_path: Path) -> AsyncGenerator[MongoServer]:
-    with MongoServer(tmp_path / "mongo") as server:
-        yield server
-
-
-@pytest.fixture
-async def service(
-    provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
-) -> AsyncGenerator[JetStream]:
-    async with running_history(history_settings(nats_server.url, mongo.url), client):
-        yield provisioned
-
-
-async def _say(service: JetStream, client: Client, *turns: Turn) -> None:
-    for turn in turns:
-        await publish(service, turn.accepted(), turn.completed())
-        query = GetSession(
-            user_id=USER, session_id=turn.session_id, after_completion=turn.completion_id
-        )
-        await answer(client, asked.GET_SESSION, query)
-
-
 async def test_a_fork_goes_on_apart_from_its_session(service: JetStream, client: Client) -> None:
     command = CreateSession(user_id=USER, session_id=SESSION, title="Birds", model="demo")
     await answer(client, asked.CREATE_SESSION, command)
     first = Turn()
-    await _say(service, client, first, first.next())
+    await say(service, client, first, first.next())
     fork = ForkSession(
         user_id=USER, session_id=SESSION, message_id=first.answer, new_session_id=NEW
     )
@@ -81,7 +51,7 @@ async def test_a_fork_goes_on_apart_from_its_session(service: JetStream, client:
     head = await answer(client, asked.SESSION_HEAD, query)
     assert head.leaf is not None
     turn = Turn(head.turn + 1, parent_id=head.leaf.id, depth=head.leaf.depth + 1, session_id=NEW)
-    await _say(service, client, turn)
+    await say(service, client, turn)
     detail = await answer(
         client,
         asked.GET_SESSION,

@@ -71,7 +71,7 @@ async def _consumed(jetstream: JetStream) -> None:
 
 
 async def _redeliver_after(jetstream: JetStream, seconds: int) -> None:
-    """A killed process keeps its events in hand for the consumer's ``ack_wait``: make it short."""
+    """What is in hand at a kill comes again after the consumer's ``ack_wait``: make it short."""
     config = {**streams.history_consumer_config(), "ack_wait": seconds * 10**9}
     await jetstream.api(
         f"CONSUMER.DURABLE.CREATE.{streams.EVENTS}.{streams.HISTORY_CONSUMER}",
@@ -142,6 +142,8 @@ async def test_a_broker_killed_and_restarted_is_consumed_from_again(
     mongo: MongoServer,
     stored: Stored,
 ) -> None:
+    # The broker may die with acknowledgements that it has not seen.
+    await _redeliver_after(provisioned, 1)
     async with running_history(history_settings(nats_server.url, mongo.url), client):
         await publish(provisioned, *(stateless(n) for n in range(1, 11)))
         nats_server.kill()

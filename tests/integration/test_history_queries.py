@@ -3,8 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import nats.errors
 import pytest
@@ -40,20 +38,6 @@ pytestmark = pytest.mark.integration
 
 CREATE = CreateSession(user_id=USER, session_id=SESSION)
 GET = GetSession(user_id=USER, session_id=SESSION)
-
-
-@pytest.fixture
-async def mongo(tmp_path: Path) -> AsyncGenerator[MongoServer]:
-    with MongoServer(tmp_path / "mongo") as server:
-        yield server
-
-
-@pytest.fixture
-async def service(
-    provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
-) -> AsyncGenerator[JetStream]:
-    async with running_history(history_settings(nats_server.url, mongo.url), client):
-        yield provisioned
 
 
 async def test_a_session_is_created_titled_renamed_listed_and_deleted(

@@ -1,7 +1,5 @@
 """What a gateway does with sessions, on a real history service: settings, branches, copies."""
 
-from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +20,8 @@ from shared.contracts.history import (
 from shared.contracts.ids import MessageId, SessionId
 from shared.messaging.jetstream import JetStream
 from tests.fakes.history.conversation import OTHER, SESSION, USER, Turn
-from tests.fakes.history.running import answer, history_settings, publish, refusal, running_history
+from tests.fakes.history.running import answer, publish, refusal, say
 from tests.support.mongo_server import MongoServer
-from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -33,32 +30,11 @@ NEW = SessionId("00000000-0000-7000-8000-00000000000f")
 GET = GetSession(user_id=USER, session_id=SESSION)
 
 
-@pytest.fixture
-async def mongo(tmp_path: Path) -> AsyncGenerator[MongoServer]:
-    with MongoServer(tmp_path / "mongo") as server:
-        yield server
-
-
-@pytest.fixture
-async def service(
-    provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
-) -> AsyncGenerator[JetStream]:
-    async with running_history(history_settings(nats_server.url, mongo.url), client):
-        yield provisioned
-
-
 async def _begin(client: Client, **settings: Any) -> Session:  # noqa: ANN401 - of many types
     command = CreateSession(user_id=USER, session_id=SESSION, **settings)
     session = (await answer(client, asked.CREATE_SESSION, command)).session
     assert session is not None
     return session
-
-
-async def _say(service: JetStream, client: Client, *turns: Turn) -> None:
-    for turn in turns:
-        await publish(service, turn.accepted(), turn.completed())
-        query = GET.model_copy(update={"after_completion": turn.completion_id})
-        await answer(client, asked.GET_SESSION, query)
 
 
 async def _found(client: Client, search: str, **also: Any) -> list[SessionId]:  # noqa: ANN401
@@ -119,7 +95,7 @@ async def test_words_of_titles_and_messages_find_a_session_that_has_them_all(
 ) -> None:
     await _begin(client, title="My Birds")
     refused = Turn(2, text="About ostriches")
-    await _say(service, client, Turn(text="Where are parrots?"))
+    await say(service, client, Turn(text="Where are parrots?"))
     await publish(service, refused.accepted(), refused.rejected())
 
     async def all_found() -> bool:
@@ -137,7 +113,7 @@ async def test_branches_are_paged_both_ways_and_named_by_their_end(
     first = Turn()
     second = first.next()
     edited = Turn(3, text="Another question")
-    await _say(service, client, first, second, edited)
+    await say(service, client, first, second, edited)
 
     old = await answer(client, asked.GET_SESSION, GET.model_copy(update={"leaf": second.answer}))
     assert [message.depth for message in old.messages] == [1, 2, 3, 4]
@@ -161,7 +137,7 @@ async def test_a_session_of_an_older_version_is_read_and_goes_on(
     await _begin(client)
     first = Turn()
     second = first.next()
-    await _say(service, client, first, second)
+    await say(service, client, first, second)
     before = await answer(client, asked.GET_SESSION, GET)
     old: AsyncIOMotorClient = AsyncIOMotorClient(mongo.url)
     await old["parley"]["messages"].update_many({}, {"$unset": {"place": "", "order": ""}})
@@ -169,7 +145,7 @@ async def test_a_session_of_an_older_version_is_read_and_goes_on(
     old.close()
 
     third = second.next("On and on")
-    await _say(service, client, third)
+    await say(service, client, third)
     after = await answer(client, asked.GET_SESSION, GET)
 
     assert [message.id for message in after.messages][:4] == [it.id for it in before.messages]

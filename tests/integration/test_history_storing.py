@@ -14,6 +14,7 @@ from services.history.settings import Settings
 from shared.contracts import session_questions as asked
 from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus
+from shared.contracts.dead_letters import REASON
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.history import (
     CreateSession,
@@ -112,7 +113,7 @@ async def test_poison_is_buried_with_its_bytes_and_what_follows_goes_on(
     assert letter.data == poison
     assert letter.headers["Stream-Sequence"] == str(sequence)
     assert letter.headers["Subject"] == subject
-    assert letter.headers["Reason"]
+    assert letter.headers[REASON]
 
 
 async def test_what_is_no_delivery_on_the_inbox_of_a_pull_stops_nothing(

@@ -1,8 +1,6 @@
 """Usage and counts from the history service, on real servers."""
 
-from collections.abc import AsyncGenerator
 from datetime import date
-from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -20,27 +18,12 @@ from shared.contracts.usage import (
 )
 from shared.messaging.jetstream import JetStream
 from tests.fakes.history.conversation import OTHER, SESSION, USER, Turn, stateless
-from tests.fakes.history.running import ask, history_settings, publish, running_history
+from tests.fakes.history.running import ask, publish
 from tests.support.mongo_server import MongoServer
-from tests.support.nats_server import NatsServer
 
 pytestmark = pytest.mark.integration
 
 MARCH = UsageQuery(user_id=USER, first=date(2026, 3, 1), last=date(2026, 3, 31))
-
-
-@pytest.fixture
-async def mongo(tmp_path: Path) -> AsyncGenerator[MongoServer]:
-    with MongoServer(tmp_path / "mongo") as server:
-        yield server
-
-
-@pytest.fixture
-async def service(
-    provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
-) -> AsyncGenerator[JetStream]:
-    async with running_history(history_settings(nats_server.url, mongo.url), client):
-        yield provisioned
 
 
 async def test_usage_counts_what_has_just_been_completed_of_this_user_alone(

@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from services.api.completions.queue_watch import EVERY
 from services.api.settings import Settings as GatewaySettings
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.worker import ScriptedWorker, text_of
@@ -60,6 +61,8 @@ async def test_those_who_wait_are_told_their_position_and_it_moves(
 
     await client.subscribe("$JS.API.CONSUMER.INFO.CHAT_REQUESTS.*", cb=see)
     await client.flush()
+    clock = asyncio.get_running_loop().time
+    begin = clock()
     async with (
         gateway.http.stream("POST", ADDRESS, json=ASK) as first,
         gateway.http.stream("POST", ADDRESS, json=ASK) as second,
@@ -67,13 +70,15 @@ async def test_those_who_wait_are_told_their_position_and_it_moves(
         one, two = first.aiter_lines(), second.aiter_lines()
         assert await news_of(one) == {"position": 1}
         assert await news_of(two) == {"position": 2}
-        assert len(looks) == 1
+        # One look for both: on a busy machine the second may have come after the first one's look,
+        # and then its news are of the next. Two who looked for themselves would be one too many.
+        assert 1 <= len(looks) <= 1 + (clock() - begin) / EVERY
         job = await worker.take()
         await job.say("Hello")
         moved = await news_of(two)
         assert moved["position"] == 1
-        # One was served in the two seconds between two looks.
-        assert 500 < moved["estimated_wait_ms"] < 4000
+        # One was served between the first look and this one, which are two seconds apart or more.
+        assert 500 < moved["estimated_wait_ms"] < 1000 * (clock() - begin)
         await job.end()
         rest = [line async for line in one]
         assert text_of("\n".join(rest)) == "Hello"

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from shared.contracts import streams, subjects
 from shared.contracts.chat import FunctionTool
+from shared.contracts.dead_letters import REASON
 from shared.contracts.frames import FrameKind
 from shared.contracts.ids import CompletionId, new_completion_id
 from shared.contracts.workers import WorkerProbe
@@ -177,7 +178,10 @@ async def test_a_request_that_nobody_can_read_ends_in_the_dead_letters(world: Wo
         letter = await world.jetstream.last(
             streams.DEAD_LETTERS, subjects.dead_letters("inference_worker")
         )
-        return letter is not None and letter.data == b"not a request"
+        if letter is None:
+            return False
+        assert letter.headers[REASON]
+        return letter.data == b"not a request"
 
     async def gone() -> bool:
         return await world.queued() == 0

@@ -221,7 +221,10 @@ class Completions:
     def _check_size(self, *sizes: int) -> None:
         limit = self._broker.max_payload - _HEADERS
         if max(sizes) > limit:
-            message = f"The request takes {max(sizes)} bytes; the broker carries {limit}."
+            message = (
+                f"This request takes {max(sizes)} bytes, and at most {limit} can be sent on; "
+                "shorten it, or use smaller images."
+            )
             raise PayloadTooLarge(message)
 
     def _leave(self, user_id: UserId) -> None:

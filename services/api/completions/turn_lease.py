@@ -1,7 +1,8 @@
 """One running turn per session, also while a turn goes on whose gateway has died.
 
-An entry that names a running completion is believed while its gateway renews it. Then the journal
-decides: the session is busy until that completion has an end, whoever gives it one.
+An entry names the completion that holds its session. That it has ended is for the journal to say,
+whoever gave it its end: its gateway may have died a moment ago. That it never began is believed
+only when nobody renews the entry.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from services.api.completions.turn_states import RENEWED, busy, marked_as, must_exist, settled
+from services.api.completions.turn_states import busy, marked_as, must_exist, settled
 from services.api.forever import forever
 from services.api.ports.broker import Journal
 from services.api.ports.sessions import Held, Turns, TurnState
@@ -52,7 +53,7 @@ class TurnLeases:
             BrokerUnavailable: no answer.
         """
         held = await self._turns.get(session_id)
-        if held is None or held.age < RENEWED or held.state.running in (None, *self._leases):
+        if held is None or held.state.running in (None, *self._leases):
             return held
         return held._replace(state=await settled(held, self._journal))
 

@@ -8,8 +8,6 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.ids import UserId
 from shared.errors import SessionBusy, SessionNotFound
 
-RENEWED: Final = 12.0
-"""Seconds after which a running entry that was not renewed is not believed by itself."""
 _OWED: Final = 15.0
 """Seconds within which who holds a session has taken its completion on, or is dead."""
 _DELETING: Final = 15.0
@@ -17,7 +15,7 @@ _DELETING: Final = 15.0
 
 
 async def settled(held: Held, journal: Journal) -> TurnState:
-    """How a session stands whose entry nobody renews: its completion may run on, or have ended.
+    """How a session stands that another gateway holds, or held: its completion may have ended.
 
     Raises:
         BrokerUnavailable: no answer.

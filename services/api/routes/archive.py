@@ -40,7 +40,7 @@ async def import_session(request: Request, state: StateDep, user: UserDep) -> Se
     key = check_key(request.headers.getlist(KEY_HEADER)) or ""
     wanted = parsed(request, body, ImportRequest)
     command = from_import(wanted, user, imported_session_id(user, body, key))
-    return tagged(request, await state["sessions"].bring_in(command))
+    return tagged(request, await state["copying"].bring_in(command))
 
 
 @router.post(
@@ -55,12 +55,16 @@ async def fork_session(
 ) -> SessionBody:
     """A new session with the branch that ends at the message, and the same settings.
 
-    Without a message the active branch is taken to its end.
+    Without a message the active branch is taken to its end. Who gets a 503 because it takes long
+    asks again and waits for it. With an ``Idempotency-Key`` it is the same session at any gateway
+    for ten minutes; without one each fork that was answered is another session.
     """
+    keys = request.headers.getlist(KEY_HEADER)
     session = session_id_of(session_id)
     wanted = await read_model(request, state, ForkRequest, empty=b"{}")
     message = message_id_of(wanted.message_id) if wanted.message_id is not None else None
-    return tagged(request, await state["sessions"].fork(user, session, message))
+    made = await state["copying"].fork(user, session, message, check_key(keys))
+    return tagged(request, made)
 
 
 @router.get(

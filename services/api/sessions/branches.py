@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from services.api.ports.sessions import History
-from services.api.sessions.context import estimate
+from services.api.sessions.context import estimate, size_of
 from shared.contracts.history import GetSession, Session, SessionDetail, StoredMessage
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.errors import MessageNotFound, SessionNotFound
@@ -59,12 +59,13 @@ class Branches:
         leaf: MessageId | None,
         newest: SessionDetail | None,
         tokens: int | None,
+        size: int,
     ) -> tuple[list[StoredMessage], list[StoredMessage]]:
         """As much of the branch as may fit, and its first messages if that is not all of it."""
         if newest is None:
             return [], []
         branch, before = newest.messages, newest.next_before_depth
-        while before is not None and len(branch) < _MOST and _may_fit(branch, tokens):
+        while before is not None and len(branch) < _MOST and _may_fit(branch, tokens, size):
             older = await self._page(place, leaf, limit=_PAGE, before_depth=before)
             branch, before = [*older.messages, *branch], older.next_before_depth
         if before is None:
@@ -103,7 +104,8 @@ def _named(param: str) -> Generator[None]:
         raise MessageNotFound(error.message, param=param) from error
 
 
-def _may_fit(branch: Sequence[StoredMessage], tokens: int | None) -> bool:
+def _may_fit(branch: Sequence[StoredMessage], tokens: int | None, size: int) -> bool:
+    held = sum(map(size_of, branch))
     if tokens is None:
-        return sum(len(stored.model_dump_json()) for stored in branch) < _BYTES
-    return sum(map(estimate, branch)) < _ROOM * tokens
+        return held < min(_BYTES, size)
+    return held < size and sum(map(estimate, branch)) < _ROOM * tokens

@@ -1,7 +1,8 @@
 """Which messages of a session the model is shown: the newest that fit its window. Pure.
 
 Tokens of what was answered are the engine's own count; those of anything else are estimated, in the
-proportion in which the engine's count stood to such an estimate last time.
+proportion in which the engine's count stood to such an estimate last time. An image is few tokens
+and many bytes, so what one message to a worker may carry is a bound of its own.
 """
 
 import itertools
@@ -49,6 +50,7 @@ def fit(
     *,
     system: str | None,
     tokens: int | None,
+    size: int | None = None,
     leading: Sequence[StoredMessage] = (),
 ) -> Fitted:
     """The system prompts, the newest messages of ``branch`` that fit, and all of ``new``.
@@ -58,6 +60,7 @@ def fit(
         new: What is asked now; the engine may find it too long, nobody cuts it.
         system: The session's system prompt.
         tokens: How many all may have; ``None`` where nobody knows the window.
+        size: Bytes that all may have on their way; ``None`` where nothing bounds them.
         leading: The first messages of the session, where ``branch`` does not reach back to them.
     """
     unread = branch[0].depth - 1 if branch else 0
@@ -71,11 +74,8 @@ def fit(
     if not new:
         # Another answer to a question that is stored: that is what is asked now.
         rest, new = _split(rest)
-    start = 0
-    if tokens is not None:
-        scale = _scale(systems, spoken, 0 if not unread else unread - len(systems))
-        left = tokens - scale * sum(_estimate(message) for message in [*first, *new])
-        start = _start(rest, left, scale)
+    scale = _scale(systems, spoken, 0 if not unread else unread - len(systems))
+    start = _start(rest, [*first, *new], scale, tokens, size)
     # A conversation that begins with an answer, or with what a tool said, confuses models.
     while (start or unread) and start < len(rest) and rest[start].role != "user":
         start += 1
@@ -89,9 +89,26 @@ def estimate(stored: StoredMessage) -> int:
     return _estimate(_message(stored))
 
 
-def _start(rest: Sequence[Message], left: float, scale: float) -> int:
+def size_of(stored: StoredMessage) -> int:
+    """Bytes of a stored message on its way to a worker."""
+    return _size(_message(stored))
+
+
+def _start(
+    rest: Sequence[Message],
+    whole: Sequence[Message],
+    scale: float,
+    tokens: int | None,
+    size: int | None,
+) -> int:
+    left = math.inf if tokens is None else tokens - scale * sum(map(_estimate, whole))
+    room = math.inf if size is None else size - sum(map(_size, whole))
     start = len(rest)
-    while start and (left := left - scale * _estimate(rest[start - 1])) >= 0:
+    while start:
+        left -= scale * _estimate(rest[start - 1])
+        room -= _size(rest[start - 1])
+        if left < 0 or room < 0:
+            break
         start -= 1
     return start
 
@@ -160,6 +177,11 @@ def _message(stored: StoredMessage) -> Message:
         tool_calls=stored.tool_calls,
         tool_call_id=stored.tool_call_id,
     )
+
+
+def _size(message: Message) -> int:
+    # With the comma after it.
+    return len(message.to_bytes()) + 1
 
 
 def _estimate(message: Message) -> int:

@@ -1,6 +1,5 @@
 """Sessions: read and change them, minding the turn that may be running."""
 
-import asyncio
 from typing import Final
 
 from services.api.completions.announcing import Announcing
@@ -9,9 +8,7 @@ from services.api.ports.sessions import History
 from shared.contracts import session_questions as asked
 from shared.contracts.history import (
     CreateSession,
-    ForkSession,
     GetSession,
-    ImportSession,
     ListSessions,
     ReadTree,
     Session,
@@ -21,12 +18,9 @@ from shared.contracts.history import (
     StoredMessage,
     UpdateSession,
 )
-from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId, new_session_id
-from shared.contracts.questions import Q, Question
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.errors import (
     BrokerUnavailable,
-    HistoryUnavailable,
-    InvalidRequest,
     MessageNotFound,
     PayloadTooLarge,
     SessionNotFound,
@@ -35,9 +29,6 @@ from shared.errors import (
 _MOST_MESSAGES: Final = 1000
 _MOST_CHARACTERS: Final = 32 * 2**20
 """Of text and images: a session full of pictures would not fit into memory."""
-_TRIES: Final = 5
-"""How often a copy is asked for once more: history gives each some five seconds."""
-_TOO_SOON: Final = 4.0
 _MOST_EXPORTED: Final = 64 * 2**20
 
 
@@ -123,25 +114,6 @@ class Sessions:
             raise MessageNotFound(error.message, param="message_id") from error
         return found[-1]
 
-    async def fork(
-        self, user_id: UserId, session_id: SessionId, message_id: MessageId | None
-    ) -> Session:
-        """A new session with the branch that ends at a message, by default the active one.
-
-        Raises:
-            InvalidRequest: the session is empty.
-        """
-        page = await self.page_of(GetSession(user_id=user_id, session_id=session_id, limit=1))
-        if message_id is None and not page.messages:
-            raise InvalidRequest("This session has no message yet to fork at.")
-        command = ForkSession(
-            user_id=user_id,
-            session_id=session_id,
-            message_id=message_id if message_id is not None else page.messages[-1].id,
-            new_session_id=new_session_id(),
-        )
-        return self._created(user_id, whole(await self._patiently(asked.FORK_SESSION, command)))
-
     async def tree(
         self, user_id: UserId, session_id: SessionId
     ) -> tuple[Session, list[StoredMessage]]:
@@ -169,24 +141,6 @@ class Sessions:
                 message = f"The session holds more than {_MOST_EXPORTED} characters."
                 raise PayloadTooLarge(message)
             query = query.model_copy(update={"cursor": page.next_cursor})
-
-    async def bring_in(self, command: ImportSession) -> Session:
-        """A new session with the messages of an export."""
-        return self._created(
-            command.user_id, whole(await self._patiently(asked.IMPORT_SESSION, command))
-        )
-
-    async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
-        # A long copy goes on after the question's time is up; asking again with its id joins it.
-        clock = asyncio.get_running_loop().time
-        for _ in range(_TRIES):
-            began = clock()
-            try:
-                return await self._history.ask(question, command)
-            except HistoryUnavailable:
-                if clock() - began < _TOO_SOON:
-                    raise  # Not for being long: the database is away.
-        return await self._history.ask(question, command)
 
     def _created(self, user_id: UserId, session: Session) -> Session:
         self._announcing.created(user_id, session)

@@ -1,7 +1,7 @@
 """A turn of a session whose context the server builds: a message, another try, another wording."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from services.api.completions.catalog import Catalog
 from services.api.completions.orders import Order, TurnPlan
@@ -25,6 +25,9 @@ from shared.contracts.history import (
 )
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.errors import InvalidRequest
+
+_REST: Final = 64 * 2**10
+"""Bytes of a request to a worker that are not its messages."""
 
 
 class Wanted(NamedTuple):
@@ -75,13 +78,26 @@ class Turns:
         catalog: Catalog,
         defaults: Defaults,
         clock: Clock,
+        max_payload: Callable[[], int],
     ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            history: What was said.
+            leases: Which sessions are busy.
+            catalog: What windows the models have.
+            defaults: What holds where a turn says nothing.
+            clock: For the time of an order.
+            max_payload: Bytes that the broker carries at once; asked anew for each turn, as
+                another server may say otherwise.
+        """
         self._history = history
         self._branches = Branches(history)
         self._leases = leases
         self._catalog = catalog
         self._defaults = defaults
         self._clock = clock
+        self._max_payload = max_payload
 
     async def send(
         self, wanted: Wanted, message: Message, parent_id: MessageId | None = None
@@ -163,8 +179,16 @@ class Turns:
             message = "No model is named: neither here nor in the session, and there is no default."
             raise InvalidRequest(message, param="model")
         tokens = self._budget(settings.model, settings.max_tokens)
-        branch, leading = await self._branches.read_on(place, leaf, newest, tokens)
-        fitted = fit(branch, new, system=settings.system_prompt, tokens=tokens, leading=leading)
+        size = self._max_payload() - _REST
+        branch, leading = await self._branches.read_on(place, leaf, newest, tokens, size)
+        fitted = fit(
+            branch,
+            new,
+            system=settings.system_prompt,
+            tokens=tokens,
+            size=size,
+            leading=leading,
+        )
         return Order(
             completion_id=wanted.completion_id,
             created_at=self._clock.now(),

@@ -6,6 +6,7 @@ from typing import Final
 
 from services.history.event_ports import LogState, Progress, RawEvent
 from shared.contracts import streams, subjects
+from shared.contracts.dead_letters import REASON, reason_line
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId
 from shared.contracts.jetstream_api import consumer_info, stream_info, stream_purge
@@ -81,7 +82,7 @@ class NatsDeadLetters:
     async def bury(self, event: RawEvent, reason: str) -> None:
         """See the port."""
         headers = {
-            "Reason": " ".join(reason.split())[:500],
+            REASON: reason_line(reason),
             "Stream-Sequence": str(event.sequence),
             "Subject": event.subject,
             # A second burial soon after is the same one.

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import structlog
 
 from shared.contracts import streams, subjects
+from shared.contracts.dead_letters import REASON, reason_line
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, MalformedFrame, parse_frame
 from shared.contracts.ids import CompletionId
@@ -16,8 +17,6 @@ from shared.messaging.jetstream import AlreadyPublished, ApiError, JetStream, St
 from shared.messaging.subscriptions import PROBE
 
 SERVICE: Final = "inference_worker"
-_REASON: Final = "Parley-Reason"
-_REASON_LENGTH: Final = 500
 
 _T = TypeVar("_T")
 
@@ -87,13 +86,9 @@ class NatsLedger:
 
     async def bury(self, data: bytes, reason: str) -> None:
         """Keep the original bytes beside the reason."""
-        one_line = " ".join(reason.split())[:_REASON_LENGTH]
+        headers = {REASON: reason_line(reason)}
         await _available(
-            self._jetstream.publish(
-                subjects.dead_letters(SERVICE),
-                data,
-                headers={_REASON: one_line.encode("ascii", "replace").decode()},
-            )
+            self._jetstream.publish(subjects.dead_letters(SERVICE), data, headers=headers)
         )
 
     async def _stored_end(self, completion_id: CompletionId) -> StoredMessage | None:

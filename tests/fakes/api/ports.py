@@ -398,13 +398,18 @@ class FakeDepths:
 
     def __init__(self) -> None:
         self.depths: dict[str, Depth] = {}
-        self.looks: list[str] = []
+        self.looks: list[tuple[str, str]] = []
+        """Models and lanes, in order."""
 
     async def look(self, model: str, lane: str) -> Depth:
-        self.looks.append(lane)
+        self.looks.append((model, lane))
         if lane not in self.depths:
             raise BrokerUnavailable("no such queue")
         return self.depths[lane]
+
+    def looks_at(self, model: str) -> int:
+        """How often anybody has looked at a lane of this model."""
+        return [looked for looked, _ in self.looks].count(model)
 
 
 class FakeAnnouncements:

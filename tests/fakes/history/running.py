@@ -20,13 +20,14 @@ from shared.contracts import session_questions as asked
 from shared.contracts import streams, subjects
 from shared.contracts.chat import Failure
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
-from shared.contracts.history import Reply
+from shared.contracts.history import GetSession, Reply
 from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.identities import Identity
 from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
 from shared.messaging.jetstream import JetStream
 from shared.settings import NatsSettings
+from tests.fakes.history.conversation import Turn
 from tests.support.nats_keys import seed_file
 from tests.support.waiting import eventually
 
@@ -144,6 +145,16 @@ async def publish(jetstream: JetStream, *events: Event) -> None:
         await jetstream.publish_once(subject_of(event.completion_id), event.to_bytes())
 
 
+async def say(jetstream: JetStream, client: Client, *turns: Turn) -> None:
+    """Publish whole turns, one after another; returns once each of them can be read."""
+    for turn in turns:
+        await publish(jetstream, turn.accepted(), turn.completed())
+        query = GetSession(
+            user_id=turn.user_id, session_id=turn.session_id, after_completion=turn.completion_id
+        )
+        await answer(client, asked.GET_SESSION, query)
+
+
 class Stored:
     """What MongoDB really holds."""
 
@@ -172,6 +183,11 @@ async def dead_letters(jetstream: JetStream) -> int:
 
 
 async def all_stored(jetstream: JetStream) -> bool:
-    """Whether the consumer has nothing left to do."""
+    """Whether the consumer has nothing left to do with what was published until now."""
+    state = (await jetstream.api(f"STREAM.INFO.{streams.EVENTS}"))["state"]
     info = await jetstream.api(f"CONSUMER.INFO.{streams.EVENTS}.{streams.HISTORY_CONSUMER}")
-    return int(info["num_pending"]) == 0 and int(info["num_ack_pending"]) == 0
+    # A consumer hears of an event a moment after the stream has taken it: until then it counts
+    # nothing as pending, and only its floor tells.
+    done = max(int(info["ack_floor"]["stream_seq"]), int(state["first_seq"]) - 1)
+    heard = done >= int(state["last_seq"])
+    return heard and int(info["num_pending"]) == 0 and int(info["num_ack_pending"]) == 0

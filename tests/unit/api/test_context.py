@@ -3,7 +3,7 @@
 import pytest
 
 from services.api.sessions.context import budget, fit
-from shared.contracts.chat import FunctionCall, Message, Role, ToolCall, Usage
+from shared.contracts.chat import ContentPart, FunctionCall, Message, Role, ToolCall, Usage
 from shared.contracts.history import StoredMessage
 from shared.contracts.ids import MessageId
 from tests.fakes.api.history import NOON
@@ -156,6 +156,51 @@ def test_a_count_of_a_context_that_was_cut_is_of_what_was_left_of_it() -> None:
 
 def test_where_nobody_knows_the_window_everything_is_shown() -> None:
     assert fit(talk(50), [ASKED], system=None, tokens=None).omitted == 0
+
+
+def picture(depth: int, length: int = 3000) -> StoredMessage:
+    parts = [
+        ContentPart(type="text", text=str(depth)),
+        ContentPart(type="image_url", image_url="data:image/png;base64,".ljust(length, "A")),
+    ]
+    return stored(depth, "user", None).model_copy(update={"content": parts})
+
+
+def pictures(turns: int) -> list[StoredMessage]:
+    return [
+        each
+        for depth in range(1, 2 * turns, 2)
+        for each in (picture(depth), stored(depth + 1, "assistant", str(depth + 1)))
+    ]
+
+
+@pytest.mark.parametrize("tokens", [None, 1_000_000])
+def test_images_that_fit_the_window_go_when_they_are_too_many_bytes(tokens: int | None) -> None:
+    fitted = fit(pictures(5), [ASKED], system="s", tokens=tokens, size=7_000)
+    assert said(fitted.messages) == ["s", "7", "8", "9", "10", "now?"]
+    assert (fitted.omitted, fitted.droppable) == (6, 4)
+    assert sum(len(message.to_bytes()) for message in fitted.messages) < 7_000
+
+
+def test_bytes_are_cut_in_whole_turns() -> None:
+    # There is room for the answer to the second picture, but not for that picture.
+    fitted = fit(pictures(3), [ASKED], system=None, tokens=None, size=6_000)
+    assert said(fitted.messages) == ["5", "6", "now?"]
+    assert fitted.omitted == 4
+
+
+def test_what_is_asked_now_counts_its_bytes_and_is_never_cut() -> None:
+    now = Message(role="user", content=picture(9).content)
+    fitted = fit(pictures(2), [now], system=None, tokens=None, size=6_500)
+    assert said(fitted.messages) == ["3", "4", "9"]
+    fitted = fit(pictures(2), [now], system=None, tokens=None, size=1_000)
+    assert (said(fitted.messages), fitted.omitted) == (["9"], 4)
+
+
+def test_characters_of_several_bytes_count_as_many() -> None:
+    branch = [stored(1, "user", "我" * 1000), stored(2, "assistant", "好")]
+    assert fit(branch, [ASKED], system=None, tokens=None, size=3_300).omitted == 0
+    assert fit(branch, [ASKED], system=None, tokens=None, size=3_000).omitted == 2
 
 
 @pytest.mark.parametrize(

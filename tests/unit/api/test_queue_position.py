@@ -1,7 +1,5 @@
 """Where in the queue somebody is: arithmetic over looks, and one look for all who wait."""
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,7 +106,7 @@ async def test_all_who_wait_share_one_look_and_nobody_looks_when_none_waits() ->
     for ticket in tickets:
         ticket.on_change = lambda number=ticket.place.number: changed.append(number)  # type: ignore[misc]
     await eventually(lambda: tickets[9].news)
-    assert depths.looks == ["a"]
+    assert depths.looks == [("demo", "a")]
     assert [ticket.news for ticket in tickets] == [QueueNews(n, None) for n in range(1, 11)]
 
     waits = watch.join("demo", "b", 50)
@@ -119,21 +117,28 @@ async def test_all_who_wait_share_one_look_and_nobody_looks_when_none_waits() ->
     assert tickets[0].news is None
     for ticket in [*tickets, waits]:
         ticket.leave()
-    looked = len(depths.looks)
-    await asyncio.sleep(0.15)
-    assert len(depths.looks) <= looked + 2
+    looked = depths.looks_at("demo")
+    # Those who wait for another model are looked for all the while.
+    elsewhere = watch.join("other", "a", 1)
+    await eventually(lambda: depths.looks_at("other") >= 4)
+    # A look that was under way may have been at both lanes.
+    assert depths.looks_at("demo") <= looked + 2
+    elsewhere.leave()
     await background.aclose(1)
 
 
 async def test_what_is_taken_at_once_costs_no_look() -> None:
     depths, background = FakeDepths(), Background()
     watch = QueueWatch(depths, background, FakeClock(), every=0.05, a_moment=0.05)
-    watch.join("demo", "a", 1).leave()
-    await asyncio.sleep(0.12)
-    assert depths.looks == []
-    # And who waits after that is looked for again.
     depths.depths = {"a": Depth(1, 0, 0)}
+    watch.join("demo", "a", 1).leave()
+    # Who comes to another queue after it is looked for when its own moment is over.
+    elsewhere = watch.join("other", "a", 1)
+    await eventually(lambda: elsewhere.news)
+    assert depths.looks_at("demo") == 0
+    # And who waits after that is looked for again.
     later = watch.join("demo", "a", 2)
     await eventually(lambda: later.news == QueueNews(1, None))
+    elsewhere.leave()
     later.leave()
     await background.aclose(1)

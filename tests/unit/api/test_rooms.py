@@ -191,14 +191,26 @@ async def test_messages_that_are_refused_do_not_bring_an_old_turn_back(scene: Sc
 
 async def test_a_question_that_another_gateway_could_not_queue_is_taken_back(scene: Scene) -> None:
     refused = await scene.turn(CompletionStatus.REJECTED)
-    await scene.stands(running=refused)
-    scene.world.live.missed[0]()
+    await scene.world.live.say(
+        USER,
+        LiveEvent(
+            type="turn_started", session_id=scene.session, origin="other", completion_id=refused
+        ),
+    )
     assert await scene.sees(3) == ["user_message", "ai_typing", "message_rejected"]
     assert scene.got[2] == {
         "type": "message_rejected",
         "message_id": scene.got[0]["message"]["id"],
         "completion_id": refused,
     }
+
+
+async def test_a_question_that_was_refused_unheard_is_never_shown(scene: Scene) -> None:
+    await scene.stands(running=await scene.turn(CompletionStatus.REJECTED))
+    scene.world.live.missed[0]()
+    await scene.stands(last=await scene.turn())
+    scene.world.live.missed[0]()
+    assert await scene.sees(4) == WHOLE
 
 
 async def test_an_answer_is_said_again_to_one_socket_and_only_if_it_is_of_its_session(

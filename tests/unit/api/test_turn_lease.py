@@ -130,6 +130,19 @@ async def test_a_session_stays_busy_while_the_turn_of_a_dead_gateway_goes_on() -
     assert again.state.last == completion
 
 
+async def test_the_end_of_the_turn_frees_its_session_however_lately_its_gateway_died() -> None:
+    journal, leases, session, completion = await orphan(0)
+    await journal.accept(taken_on(completion))
+    seen = await leases.look(session)
+    assert seen is not None
+    assert seen.state.running == completion
+    await journal.complete(ended(completion, CompletionStatus.COMPLETED))
+    seen = await leases.look(session)
+    assert seen is not None
+    again = await leases.take(session, USER, new_completion_id(), seen)
+    assert again.state.last == completion
+
+
 async def test_a_turn_that_was_never_taken_on_frees_its_session_soon() -> None:
     _, leases, session, completion = await orphan(13)
     seen = await leases.look(session)
