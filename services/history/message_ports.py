@@ -37,6 +37,16 @@ class MessageStore(Protocol):
         """Messages of all branches by depth and id, those that come after ``after``."""
         ...
 
+    async def stretch(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        first: tuple[int, MessageId],
+        last: tuple[int, MessageId],
+    ) -> list[MessageRecord]:
+        """From one (depth, id) to another, both included, of all branches, in that order."""
+        ...
+
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
         """Bring documents of an older version into the order that the others use.
 

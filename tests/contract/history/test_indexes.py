@@ -70,6 +70,20 @@ async def test_a_page_reads_its_own_messages_by_their_place(
     assert await _indexes(database, queries) <= {"messages_place", "place_1", *_IDS}
 
 
+async def test_a_page_of_the_tree_reads_its_own_messages_by_their_place(
+    database: AsyncIOMotorDatabase, queries: Queries
+) -> None:
+    store = MongoMessageStore(database)
+
+    nodes = await store.tree(USER, SESSION, (LENGTH // 2, MessageId("m")), 20)
+    first, last = nodes[0], nodes[-1]
+    found = await store.stretch(USER, SESSION, (first.depth, first.id), (last.depth, last.id))
+
+    assert [it.node() for it in found] == nodes
+    assert queries.given == 2 * 20
+    assert await _indexes(database, queries) <= {"messages_place", "place_1"}
+
+
 async def test_the_newest_message_is_read_alone(
     database: AsyncIOMotorDatabase, queries: Queries
 ) -> None:

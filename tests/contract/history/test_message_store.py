@@ -64,6 +64,19 @@ async def test_a_tree_is_read_in_order_of_depth_and_id(stores: Stores) -> None:
     assert await stores.messages.tree(OTHER, SESSION, None, 5) == []
 
 
+async def test_a_stretch_of_the_tree_is_read_with_its_texts(stores: Stores) -> None:
+    await stores.turns.add_messages(_tree())
+    await stores.turns.add_messages([message("foreign", depth=10, session_id=session(2).id)])
+    first, last = MessageId("b9"), MessageId("a11")
+
+    found = await stores.messages.stretch(USER, SESSION, (9, first), (11, last))
+
+    stored = {it.id: it for it in _tree()}
+    assert found == [stored[MessageId(key)] for key in ("b9", "a10", "b10", "a11")]
+    assert await stores.messages.stretch(OTHER, SESSION, (9, first), (11, last)) == []
+    assert await stores.messages.stretch(USER, SESSION, (13, first), (14, last)) == []
+
+
 async def test_what_is_hidden_is_in_no_range(stores: Stores) -> None:
     await stores.turns.add_messages([message("m"), message("shown", depth=2)])
     await stores.turns.hide_messages(
@@ -74,6 +87,8 @@ async def test_what_is_hidden_is_in_no_range(stores: Stores) -> None:
 
     assert _names(await stores.messages.nodes(USER, SESSION, 1, 9)) == ["shown"]
     assert [it.id for it in await stores.messages.tree(USER, SESSION, None, 9)] == ["shown"]
+    ends = (1, MessageId("")), (9, MessageId("~"))
+    assert [it.id for it in await stores.messages.stretch(USER, SESSION, *ends)] == ["shown"]
     newest = await stores.messages.newest(USER, SESSION)
     assert newest is not None
     assert newest.id == "shown"

@@ -104,6 +104,18 @@ class MemoryMessages:
         rest = [it for it in shown if after is None or (it.depth, it.id) > after]
         return [it.node() for it in self._given(rest[:limit])]
 
+    async def stretch(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        first: tuple[int, MessageId],
+        last: tuple[int, MessageId],
+    ) -> list[MessageRecord]:
+        shown = self._shown(user_id, session_id)
+        found = self._given([it for it in shown if first <= (it.depth, it.id) <= last])
+        self.read_bytes += sum(it.size for it in found)
+        return found
+
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
         self._check()
         self.repaired.append(session_id)
