@@ -24,6 +24,10 @@ class RefusedByStore(Exception):
     """The database will never take this document, however often it is offered."""
 
 
+class TooLargeForStore(RefusedByStore):
+    """It is larger than a document may be."""
+
+
 class TurnStore(WordStore, Protocol):
     """Writes of the recorder: each can come twice and in any order, and changes nothing more."""
 
