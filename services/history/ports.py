@@ -138,13 +138,18 @@ class SessionStore(Protocol):
         ...
 
     async def delete(
-        self, user_id: UserId, session_id: SessionId, deleted_at: int
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        deleted_at: int,
+        *,
+        version: int | None = None,
     ) -> SessionRecord | None:
-        """Hide the session; gives it as it was."""
+        """Hide the session, if it has this version; gives it as it was."""
         ...
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
-        """Show the session again; ``None`` if there is none, deleted or not."""
+        """Show a deleted session again; ``None`` if there is none."""
         ...
 
     async def ping(self) -> None:

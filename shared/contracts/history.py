@@ -130,6 +130,8 @@ class SessionReply(Reply):
     """The session after the command."""
 
     session: Session | None = None
+    unchanged: bool | None = None
+    """Of a restore: there was nothing to bring back."""
 
 
 class GetSession(WireModel):
@@ -177,10 +179,15 @@ class DeleteSession(WireModel):
 
     user_id: UserId
     session_id: SessionId
+    version: int | None = None
+    """Only if the session still has this one."""
 
 
-class RestoreSession(DeleteSession):
+class RestoreSession(WireModel):
     """Bring a deleted session back, with what was stored meanwhile."""
+
+    user_id: UserId
+    session_id: SessionId
 
 
 class ForkSession(WireModel):
