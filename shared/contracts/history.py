@@ -225,6 +225,8 @@ class ImportSession(CreateSession):
 
     messages: list[StoredMessage] = Field(default_factory=list)
     """Each after its parent."""
+    created_at: datetime | None = None
+    """When the session was made that was exported."""
     active_leaf: MessageId | None = None
 
 
