@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from services.api.schemas.messages import CalledFunction, Content
-from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
+from services.api.schemas.model import AnswerModel, Flag, Moment, RequestModel, Text
 from services.api.schemas.sessions import MessageBody, SettingsRequest, Title
 from shared.contracts.chat import FinishReason, Role
 
@@ -26,7 +26,7 @@ def _of_ours(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[datetime, AfterValidator(_of_ours)]
+Given = Annotated[datetime, AfterValidator(_of_ours)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 
 
@@ -36,7 +36,7 @@ class ExportBody(AnswerModel):
     format: Literal["parley-session"] = "parley-session"
     format_version: Literal[1] = VERSION
     title: str
-    created_at: datetime
+    created_at: Moment
     model: str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -70,7 +70,7 @@ class ImportedMessage(RequestModel):
     id: Annotated[Text, Field(min_length=1, max_length=64)]
     role: Role
     content: Content
-    created_at: Moment
+    created_at: Given
     parent_id: Annotated[Text, Field(max_length=64)] | None = None
     model: Annotated[Text, Field(max_length=256)] | None = None
     thinking: Text | None = None
@@ -90,6 +90,6 @@ class ImportRequest(SettingsRequest):
     format: Literal["parley-session"]
     format_version: Literal[1] = VERSION
     title: Title | None = None
-    created_at: Moment | None = None
+    created_at: Given | None = None
     active_leaf: Annotated[Text, Field(max_length=64)] | None = None
     messages: Annotated[list[ImportedMessage], Field(max_length=MOST_MESSAGES, fail_fast=True)]
