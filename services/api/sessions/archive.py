@@ -1,6 +1,7 @@
 """Between sessions and files: pure."""
 
 from collections.abc import Sequence
+from datetime import UTC
 
 from services.api.completions.answers import to_message_body
 from services.api.completions.translation import content_of
@@ -32,7 +33,8 @@ def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
     for message in _branch(session, messages):
         who = _WHO.get(message.role, message.role)
         by = f" ({message.model})" if message.model else ""
-        lines += [f"## {who}{by}", "", _text(message), ""]
+        at = message.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        lines += [f"## {who}{by}, {at}", "", _text(message), ""]
     return "\n".join(lines)
 
 
