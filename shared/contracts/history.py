@@ -105,7 +105,7 @@ class ListSessions(WireModel):
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = None
     search: str | None = Field(default=None, max_length=200)
-    """Only sessions that have each of these words in their title or messages."""
+    """Only sessions with each of these words in title or messages; the last may be a beginning."""
     deleted: bool = False
     """Those that were deleted, and can be restored, instead."""
 

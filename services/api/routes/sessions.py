@@ -36,8 +36,8 @@ async def list_sessions(
 ) -> SessionListBody:
     """The session that changed last comes first.
 
-    ``search`` wants every one of its words in the title or the messages; ``deleted`` lists those
-    that can be restored.
+    ``search`` wants every one of its words in the title or the messages, of the last one at least
+    the beginning; ``deleted`` lists those that can be restored.
     """
     if search is not None and "\0" in search:
         raise InvalidRequest("Text must not hold the character U+0000.", param="search")

@@ -12,6 +12,7 @@ from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.searching import Searching
 from services.history.walking import Walking
+from services.history.words import Asked
 from shared.contracts.ids import MessageId
 from tests.fakes.history.conversation import SESSION, USER
 from tests.fakes.history.records import T0, message, session
@@ -110,10 +111,26 @@ async def test_a_search_reads_by_word_by_id_and_by_recency(
 ) -> None:
     searching = Searching(MongoSessionStore(database), MongoTerms(database), few=50)
 
-    page = await searching.page(USER, words, 20, None, deleted=False)
+    page = await searching.page(USER, [Asked(word) for word in words], 20, None, deleted=False)
 
     assert len(page) == (1 if "rare" in words else 20)
     assert queries.given <= (2 + len(words) if "rare" in words else 3 * 50)
+    assert await _indexes(database, queries) <= {
+        *("search_terms_k", "k_1", "sessions_user_id_recency", "user_id_1_recency_-1"),
+        *_IDS,
+    }
+
+
+@pytest.mark.parametrize(("start", "given"), [("rar", 1 + 1), ("comm", 50 + 2 * 2 * 20)])
+async def test_the_beginning_of_a_word_is_read_by_a_range_of_words(
+    database: AsyncIOMotorDatabase, queries: Queries, start: str, given: int
+) -> None:
+    searching = Searching(MongoSessionStore(database), MongoTerms(database), few=50)
+
+    page = await searching.page(USER, [Asked(start, begun=True)], 20, None, deleted=False)
+
+    assert len(page) == (1 if start == "rar" else 20)
+    assert queries.given <= given
     assert await _indexes(database, queries) <= {
         *("search_terms_k", "k_1", "sessions_user_id_recency", "user_id_1_recency_-1"),
         *_IDS,

@@ -124,6 +124,28 @@ async def test_words_lead_to_sessions_of_their_user(stores: Stores) -> None:
     assert await stores.terms.among(USER, [], [SESSION]) == {}
 
 
+async def test_words_are_found_by_their_beginning_in_order(stores: Stores) -> None:
+    two = session(2).id
+    await stores.turns.add_terms(USER, SESSION, ["plan", "plans", "trip", "天気", "天"], said=True)
+    await stores.turns.add_terms(USER, two, ["planet", "plan"], said=False)
+    await stores.turns.add_terms(OTHER, session(3).id, ["plane"], said=True)
+
+    found = await stores.terms.beginning(USER, "plan", 9)
+
+    assert [it.word for it in found] == ["plan", "plan", "planet", "plans"]
+    assert {(it.word, it.session_id, it.said) for it in found} == {
+        ("plan", SESSION, True),
+        ("plan", two, False),
+        ("planet", two, False),
+        ("plans", SESSION, True),
+    }
+    rest = await stores.terms.beginning(USER, "plan", 1, "plan")
+    assert [it.word for it in rest] == ["planet"]
+    assert await stores.terms.beginning(USER, "plan", 9, "plans") == []
+    assert [it.word for it in await stores.terms.beginning(USER, "天", 9)] == ["天", "天気"]
+    assert await stores.terms.beginning(USER, "x", 9) == []
+
+
 async def test_a_word_that_was_said_stays_said_whichever_write_came_first(stores: Stores) -> None:
     for word, order in (("one", (True, False)), ("two", (False, True, False))):
         for said in order:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from services.history.message_ports import Having
 from services.history.places import Node
 from services.history.records import MessageRecord
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
@@ -129,6 +130,17 @@ class MemoryMessages:
             if (owner, word) == (user_id, term)
         }
         return dict(list(having.items())[:limit])
+
+    async def beginning(
+        self, user_id: UserId, start: str, limit: int, after: str | None = None
+    ) -> list[Having]:
+        self._check()
+        having = [
+            Having(word, session_id, said)
+            for (owner, word, session_id), said in self.terms.items()
+            if owner == user_id and word.startswith(start) and (after is None or word > after)
+        ]
+        return sorted(having, key=lambda it: it.word)[:limit]
 
     async def among(
         self, user_id: UserId, terms: Iterable[str], sessions: Sequence[SessionId]
