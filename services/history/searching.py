@@ -67,8 +67,10 @@ class Searching:
         if not asked.begun:
             having = await self._terms.sessions_with(user_id, asked.word, self._few)
             return _Sought(asked, [asked.word], having if len(having) < self._few else None)
-        found = await self._terms.beginning(user_id, asked.word, self._few)
-        if len(found) < self._few:
+        # Fewer than of a word: what is read of a common beginning leads to no session by itself.
+        few = (self._few + 1) // 2
+        found = await self._terms.beginning(user_id, asked.word, few)
+        if len(found) < few:
             sessions: dict[SessionId, bool] = {}
             for _, session_id, said in found:
                 sessions[session_id] = sessions.get(session_id, False) or said

@@ -121,7 +121,7 @@ async def test_a_search_reads_by_word_by_id_and_by_recency(
     }
 
 
-@pytest.mark.parametrize(("start", "given"), [("rar", 1 + 1), ("comm", 50 + 2 * 2 * 20)])
+@pytest.mark.parametrize(("start", "given"), [("rar", 1 + 1), ("comm", 25 + 2 * 2 * 20)])
 async def test_the_beginning_of_a_word_is_read_by_a_range_of_words(
     database: AsyncIOMotorDatabase, queries: Queries, start: str, given: int
 ) -> None:
