@@ -143,6 +143,8 @@ def _operations(
         "search: a word of every session": page(search="word1"),
         "search: a word of each kind": page(search="word1 needle"),
         "search: two words of many sessions": page(search="word1 word2"),
+        "search: a beginning of common words": page(search="wor"),
+        "search: a beginning of a rare word": page(search="need"),
         "search: a word of no session": page(search="nowhere"),
         "page of the whole tree": lambda: trees.page(ReadTree(user_id=USER, session_id=LONG)),
     }

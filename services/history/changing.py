@@ -6,10 +6,10 @@ from typing import Final
 
 from services.history.ports import SessionStore, TurnStore
 from services.history.records import SETTINGS, Change, SessionRecord, to_milliseconds
-from services.history.sessions import found
+from services.history.sessions import conflict, found
 from services.history.words import words_of
 from shared.contracts.history import SessionReply, UpdateSession
-from shared.errors import HistoryUnavailable, InvalidRequest, VersionConflict
+from shared.errors import HistoryUnavailable, InvalidRequest
 
 _ATTEMPTS: Final = 20
 """How often somebody else may be faster before we give up."""
@@ -40,7 +40,7 @@ class Changing:
         for _ in range(_ATTEMPTS):
             session = found(await self._store.get(command.user_id, command.session_id))
             if command.version not in (None, session.version):
-                raise _conflict(session, command.version)
+                raise conflict(session, command.version)
             if _is_so(session, command.title, {**dict.fromkeys(command.cleared), **settings}):
                 return SessionReply(session=session.to_session())
             changed = await self._change(session, command, settings)
@@ -77,8 +77,3 @@ def _settings(command: UpdateSession) -> dict[str, object]:
             message = f"The setting {name} is set and cleared at once."
             raise InvalidRequest(message, param="cleared")
     return settings
-
-
-def _conflict(session: SessionRecord, wanted: int | None) -> VersionConflict:
-    message = f"This session has version {session.version}, not {wanted}."
-    return VersionConflict(message, param="version")

@@ -129,7 +129,7 @@ class Copying:
             user_id=command.user_id,
             title=command.title,
             preset_id=command.preset_id,
-            created_at=now,
+            created_at=to_milliseconds(command.created_at) if command.created_at else now,
             updated_at=now,
             formed_at=now,
             placed=True,

@@ -9,6 +9,7 @@ import structlog
 from faststream.nats import NatsMessage, NatsRouter
 from pydantic import ValidationError
 
+from services.history.ports import TooLargeForStore
 from shared.contracts import streams, subjects
 from shared.contracts.chat import Failure
 from shared.contracts.history import Reply
@@ -46,6 +47,9 @@ class Operation(Generic[_Q, _R]):
             _check_size(len(data), max_payload)
         except ChatError as error:
             return self._failure(error.code, error.message, error.param)
+        except TooLargeForStore:
+            # Here, not at each use case: whatever is stored for somebody may be too large.
+            return self._failure(PayloadTooLarge.code, "A message is too large for the database.")
         except Exception:
             log.exception("query_failed", operation=self.question.name)
             return self._failure(ChatError.code, "The history service failed.")

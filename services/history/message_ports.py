@@ -1,7 +1,7 @@
 """What reading, copying and finding messages needs of the database; errors as in ``ports``."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.history.places import Node
 from services.history.records import MessageRecord, SessionRecord
@@ -35,6 +35,16 @@ class MessageStore(Protocol):
         limit: int,
     ) -> list[Node]:
         """Messages of all branches by depth and id, those that come after ``after``."""
+        ...
+
+    async def stretch(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        first: tuple[int, MessageId],
+        last: tuple[int, MessageId],
+    ) -> list[MessageRecord]:
+        """From one (depth, id) to another, both included, of all branches, in that order."""
         ...
 
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
@@ -80,11 +90,28 @@ class WordStore(Protocol):
         ...
 
 
+class Having(NamedTuple):
+    """A word, a session that has it, and whether a message says it."""
+
+    word: str
+    session_id: SessionId
+    said: bool
+
+
 class TermStore(Protocol):
     """The words that sessions are found by, of titles of yesterday too."""
 
     async def sessions_with(self, user_id: UserId, term: str, limit: int) -> dict[SessionId, bool]:
         """Up to ``limit`` of the user's sessions with this word, and whether a message says it."""
+        ...
+
+    async def beginning(
+        self, user_id: UserId, start: str, limit: int, after: str | None = None
+    ) -> list[Having]:
+        """Up to ``limit`` words that begin so, each with a session that has it, in their order.
+
+        A word of several sessions comes several times. With ``after``, only later words.
+        """
         ...
 
     async def among(

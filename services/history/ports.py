@@ -24,6 +24,10 @@ class RefusedByStore(Exception):
     """The database will never take this document, however often it is offered."""
 
 
+class TooLargeForStore(RefusedByStore):
+    """It is larger than a document may be."""
+
+
 class TurnStore(WordStore, Protocol):
     """Writes of the recorder: each can come twice and in any order, and changes nothing more."""
 
@@ -134,13 +138,18 @@ class SessionStore(Protocol):
         ...
 
     async def delete(
-        self, user_id: UserId, session_id: SessionId, deleted_at: int
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        deleted_at: int,
+        *,
+        version: int | None = None,
     ) -> SessionRecord | None:
-        """Hide the session; gives it as it was."""
+        """Hide the session, if it has this version; gives it as it was."""
         ...
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
-        """Show the session again; ``None`` if there is none, deleted or not."""
+        """Show a deleted session again; ``None`` if there is none."""
         ...
 
     async def ping(self) -> None:

@@ -1,20 +1,38 @@
 """Which of a user's sessions hold all words of a search, newest first."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from services.history.message_ports import TermStore
 from services.history.ports import SessionStore
 from services.history.records import SessionRecord
-from services.history.words import words_of
+from services.history.words import Asked, is_in
 from shared.contracts.ids import SessionId, UserId
 
 FEW: Final = 200
 """Sessions that are looked through one by one; a word in more of them is common."""
+_BEGUN: Final = (1, 3, 4)
+"""Words that are asked for in one go, for a common beginning: the first is mostly said."""
+MOST_BEGUN: Final = sum(_BEGUN)
+"""Words that a common beginning stands for: those that come first in the order of letters."""
+_STRIDE: Final = 25
+"""Words that are looked at in one go, for those that begin alike."""
 _LARGEST: Final = 800
 """Sessions that are looked at in one go."""
 
 Before = tuple[int, SessionId] | None
+
+
+@dataclass
+class _Sought:
+    """What a word of the search stands for."""
+
+    asked: Asked
+    words: list[str]
+    """Any of these; of a common beginning those that have been read so far."""
+    having: Mapping[SessionId, bool] | None = None
+    """All sessions that have it, and whether a message says it, if they are few."""
 
 
 class Searching:
@@ -26,27 +44,54 @@ class Searching:
         self._few = few
 
     async def page(
-        self, user_id: UserId, words: Sequence[str], limit: int, before: Before, *, deleted: bool
+        self, user_id: UserId, words: Sequence[Asked], limit: int, before: Before, *, deleted: bool
     ) -> list[SessionRecord]:
         """As ``SessionStore.page``, only those with every word in their title or messages."""
+        sought: list[_Sought] = []
+        rare: Mapping[SessionId, bool] | None = None
         for word in words:
-            having = await self._terms.sessions_with(user_id, word, self._few)
-            if len(having) < self._few:
-                some = await self._store.some(user_id, list(having), deleted=deleted)
-                rest = [it for it in some if before is None or (it.updated_at, it.id) < before]
-                rest.sort(key=lambda it: (it.updated_at, it.id), reverse=True)
-                return (await self._with_all(user_id, words, rest))[:limit]
-        return await self._from_the_newest(user_id, words, limit, before, deleted=deleted)
+            if rare is not None and not word.begun:
+                # Where to start from is known.
+                sought.append(_Sought(word, [word.word]))
+                continue
+            sought.append(await self._sought(user_id, word))
+            rare = sought[-1].having if rare is None else rare
+        if rare is None:
+            return await self._from_the_newest(user_id, sought, limit, before, deleted=deleted)
+        some = await self._store.some(user_id, list(rare), deleted=deleted)
+        rest = [it for it in some if before is None or (it.updated_at, it.id) < before]
+        rest.sort(key=lambda it: (it.updated_at, it.id), reverse=True)
+        return (await self._with_all(user_id, sought, rest))[:limit]
+
+    async def _sought(self, user_id: UserId, asked: Asked) -> _Sought:
+        if not asked.begun:
+            having = await self._terms.sessions_with(user_id, asked.word, self._few)
+            return _Sought(asked, [asked.word], having if len(having) < self._few else None)
+        # Fewer than of a word: what is read of a common beginning leads to no session by itself.
+        few = (self._few + 1) // 2
+        found = await self._terms.beginning(user_id, asked.word, few)
+        if len(found) < few:
+            sessions: dict[SessionId, bool] = {}
+            for _, session_id, said in found:
+                sessions[session_id] = sessions.get(session_id, False) or said
+            return _Sought(asked, [], sessions)
+        return _Sought(asked, list(dict.fromkeys(it.word for it in found)))
 
     async def _from_the_newest(
-        self, user_id: UserId, words: Sequence[str], limit: int, before: Before, *, deleted: bool
+        self,
+        user_id: UserId,
+        sought: Sequence[_Sought],
+        limit: int,
+        before: Before,
+        *,
+        deleted: bool,
     ) -> list[SessionRecord]:
         result: list[SessionRecord] = []
         # A common word stands in most of the newest ones; where it does not, take longer strides.
         count = 2 * limit
         while len(result) < limit:
             batch = await self._store.page(user_id, count, before, deleted=deleted)
-            result += await self._with_all(user_id, words, batch)
+            result += await self._with_all(user_id, sought, batch)
             if len(batch) < count:
                 break
             before = (batch[-1].updated_at, batch[-1].id)
@@ -54,17 +99,47 @@ class Searching:
         return result[:limit]
 
     async def _with_all(
-        self, user_id: UserId, words: Sequence[str], sessions: Sequence[SessionRecord]
+        self, user_id: UserId, sought: Sequence[_Sought], sessions: Sequence[SessionRecord]
     ) -> list[SessionRecord]:
-        ids = [session.id for session in sessions]
-        said = await self._terms.among(user_id, words, ids)
-        return [
-            session
-            for session in sessions
+        left = list(sessions)
+        for one in sought:
             # A word that no message says may stand in a title of yesterday.
-            if all(said.get((word, session.id)) or _titled(session, word) for word in words)
-        ]
+            titled = {it.id for it in left if is_in(one.asked, it.shown_title())}
+            said = await self._said(user_id, one, [it.id for it in left if it.id not in titled])
+            left = [it for it in left if it.id in titled or it.id in said]
+        return left
 
+    async def _said(
+        self, user_id: UserId, sought: _Sought, sessions: Sequence[SessionId]
+    ) -> set[SessionId]:
+        """Those of the sessions in which a message says it."""
+        if sought.having is not None:
+            return {session for session, said in sought.having.items() if said}
+        result: set[SessionId] = set()
+        left = list(sessions)
+        async for words in self._words(user_id, sought):
+            found = await self._terms.among(user_id, words, left)
+            result |= {session for (_, session), said in found.items() if said}
+            left = [session for session in left if session not in result]
+            if not left:
+                break
+        return result
 
-def _titled(session: SessionRecord, word: str) -> bool:
-    return word in words_of(session.shown_title())
+    async def _words(self, user_id: UserId, sought: _Sought) -> AsyncIterator[list[str]]:
+        if not sought.asked.begun:
+            yield sought.words
+            return
+        begin = 0
+        for count in _BEGUN:
+            end = begin + count
+            while len(sought.words) < end:
+                # Words that so many sessions have are stepped over, not read through.
+                more = await self._terms.beginning(
+                    user_id, sought.asked.word, _STRIDE, sought.words[-1]
+                )
+                if not more:
+                    break
+                sought.words += dict.fromkeys(it.word for it in more)
+            if begin < len(sought.words):
+                yield sought.words[begin:end]
+            begin = end

@@ -20,7 +20,7 @@ from shared.contracts.history import (
     SessionReply,
 )
 from shared.contracts.ids import SessionId
-from shared.errors import SessionNotFound
+from shared.errors import SessionNotFound, VersionConflict
 
 _PAGE_BYTES: Final = 850_000
 """Sessions of one page: a reply has to fit into one message of the broker."""
@@ -35,6 +35,12 @@ def found(session: SessionRecord | None) -> SessionRecord:
     if session is None:
         raise SessionNotFound("This session does not exist.", param="session_id")
     return session
+
+
+def conflict(session: SessionRecord, wanted: int | None) -> VersionConflict:
+    """Somebody else has changed it since it was read."""
+    message = f"This session has version {session.version}, not {wanted}."
+    return VersionConflict(message, param="version")
 
 
 class Sessions:
@@ -104,20 +110,29 @@ class Sessions:
 
         Raises:
             SessionNotFound: see ``found``; a second delete says so too.
+            VersionConflict: the session has another version than the command names.
         """
         now = to_milliseconds(self._now())
-        deleted = found(await self._store.delete(command.user_id, command.session_id, now))
+        deleted = await self._store.delete(
+            command.user_id, command.session_id, now, version=command.version
+        )
+        if deleted is None:
+            there = found(await self._store.get(command.user_id, command.session_id))
+            raise conflict(there, command.version)
         gone = deleted.model_copy(update={"deleted_at": now})
         return SessionReply(session=gone.to_session())
 
     async def restore(self, command: RestoreSession) -> SessionReply:
-        """Show the session again; one that is not deleted stays as it is.
+        """Show the session again; one that is not deleted stays as it is, and the reply says so.
 
         Raises:
             SessionNotFound: it is unknown, foreign or purged.
         """
         restored = await self._store.restore(command.user_id, command.session_id)
-        return SessionReply(session=found(restored).to_session())
+        if restored is not None:
+            return SessionReply(session=restored.to_session())
+        there = found(await self._store.get(command.user_id, command.session_id))
+        return SessionReply(session=there.to_session(), unchanged=True)
 
     async def _records(
         self, query: ListSessions, limit: int, before: tuple[int, SessionId] | None

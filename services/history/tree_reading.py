@@ -1,5 +1,6 @@
 """All messages of a session, of all branches, page by page."""
 
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from services.history.branch import Window, oldest_of
@@ -12,8 +13,9 @@ from services.history.ports import SessionStore
 from services.history.reading import PAGE_BYTES
 from services.history.sessions import found
 from shared.contracts.history import MessageTree, ReadTree, StoredMessage
+from shared.contracts.ids import MessageId
 
-_MOST: Final = 250
+_MOST: Final = 200
 """Messages of one page."""
 
 
@@ -48,23 +50,38 @@ class TreeReading:
         # than a page holds tells whether there is a next one.
         nodes = await self._messages.tree(query.user_id, query.session_id, after, _MOST + 1)
         page = oldest_of(nodes, limit=_MOST, size=PAGE_BYTES)
-        more = len(page) < len(nodes)
+        rest = nodes[len(page) :]
         return MessageTree(
             session=shown,
-            messages=await self._texts(query, page),
-            next_cursor=to_place(page[-1].depth, page[-1].id) if more else None,
+            messages=await self._texts(query, page, _parted(page, after, rest)),
+            next_cursor=to_place(page[-1].depth, page[-1].id) if rest else None,
         )
 
-    async def _texts(self, query: ReadTree, page: list[Node]) -> list[StoredMessage]:
+    async def _texts(
+        self, query: ReadTree, page: list[Node], parted: Collection[int]
+    ) -> list[StoredMessage]:
         if not page:
             return []
         window = Window()
-        first, last = page[0].depth, page[-1].depth
-        window.add(it for it in page if first < it.depth < last)
-        for depth in {first, last}:
-            # Its first and its last level may go on in other pages.
+        window.add(it for it in page if it.depth not in parted)
+        for depth in parted:
             window.add(await self._messages.nodes(query.user_id, query.session_id, depth, depth))
-        ids = [node.id for node in page]
-        records = await self._messages.messages(query.user_id, query.session_id, ids)
-        records.sort(key=lambda it: (it.depth, it.id))
-        return [it.to_message(window.siblings(it.node())) for it in records]
+        first, last = page[0], page[-1]
+        records = await self._messages.stretch(
+            query.user_id, query.session_id, (first.depth, first.id), (last.depth, last.id)
+        )
+        # What has been stored since the places were read may be too much: other readers see it.
+        known = {node.id for node in page}
+        return [it.to_message(window.siblings(it.node())) for it in records if it.id in known]
+
+
+def _parted(
+    page: Sequence[Node], after: tuple[int, MessageId] | None, rest: Sequence[Node]
+) -> set[int]:
+    """The levels that begin before this page or go on behind it."""
+    parted = set()
+    if page and after is not None and after[0] == page[0].depth:
+        parted.add(after[0])
+    if page and rest and rest[0].depth == page[-1].depth:
+        parted.add(page[-1].depth)
+    return parted

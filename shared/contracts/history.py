@@ -105,7 +105,7 @@ class ListSessions(WireModel):
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = None
     search: str | None = Field(default=None, max_length=200)
-    """Only sessions that have each of these words in their title or messages."""
+    """Only sessions with each of these words in title or messages; the last may be a beginning."""
     deleted: bool = False
     """Those that were deleted, and can be restored, instead."""
 
@@ -130,6 +130,8 @@ class SessionReply(Reply):
     """The session after the command."""
 
     session: Session | None = None
+    unchanged: bool | None = None
+    """Of a restore: there was nothing to bring back."""
 
 
 class GetSession(WireModel):
@@ -177,10 +179,15 @@ class DeleteSession(WireModel):
 
     user_id: UserId
     session_id: SessionId
+    version: int | None = None
+    """Only if the session still has this one."""
 
 
-class RestoreSession(DeleteSession):
+class RestoreSession(WireModel):
     """Bring a deleted session back, with what was stored meanwhile."""
+
+    user_id: UserId
+    session_id: SessionId
 
 
 class ForkSession(WireModel):
@@ -218,6 +225,8 @@ class ImportSession(CreateSession):
 
     messages: list[StoredMessage] = Field(default_factory=list)
     """Each after its parent."""
+    created_at: datetime | None = None
+    """When the session was made that was exported."""
     active_leaf: MessageId | None = None
 
 

@@ -158,7 +158,9 @@ async def test_a_fork_an_export_and_an_import_hold_what_was_said(http: httpx.Asy
     whole = await http.post(f"{SESSIONS}{session}/fork/")
     assert (whole.status_code, whole.json()["message_count"]) == (201, 4)
     exported = await http.get(f"{SESSIONS}{session}/export/")
-    assert exported.headers["content-disposition"] == 'attachment; filename="Mine.json"'
+    assert exported.headers["content-disposition"] == (
+        "attachment; filename=\"Mine.json\"; filename*=UTF-8''Mine.json"
+    )
     imported = await http.post(f"{SESSIONS}import/", content=exported.content)
     assert imported.status_code == 201, imported.text
     for copy, count in ((fork.json()["id"], 2), (imported.json()["id"], 4)):

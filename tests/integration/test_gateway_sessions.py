@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from services.api.adapters.nats_history import NatsHistory
+from shared.contracts import session_questions as asked
 from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.events import CompletionAccepted
-from shared.contracts.history import MessageRef, SessionHead
-from shared.contracts.ids import MessageId, SessionId
+from shared.contracts.history import MessageRef, SessionHead, SessionSettings, UpdateSession
+from shared.contracts.ids import MessageId, SessionId, UserId
+from shared.errors import PayloadTooLarge
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.history import FakeHistory, history_service
@@ -49,6 +52,29 @@ def ask(session_id: str, *texts: str) -> Ask:
     roles = ("user", "assistant")
     messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
     return {"model": "demo", "sessionId": session_id, "messages": messages}
+
+
+async def test_a_file_that_the_broker_cannot_carry_to_history_is_too_large(
+    nats_server: NatsServer, worker: ScriptedWorker, history: FakeHistory
+) -> None:
+    message = {"id": "a", "role": "user", "createdAt": "2025-01-01T00:00:00Z"}
+    file = {"format": "parley-session", "messages": [{**message, "content": "x" * 9_000_000}]}
+    async with RunningGateway(quick_settings(nats_server.url, max_body_bytes=10**8)) as gateway:
+        refused = await gateway.http.post("/api/chat/sessions/import/", json=file)
+
+    assert refused.status_code == 413
+    error = refused.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "request_too_large")
+    assert error["param"] is None
+    assert "bytes; the broker carries" in error["message"]
+
+
+async def test_settings_that_the_broker_cannot_carry_are_too_large(client: Client) -> None:
+    settings = SessionSettings(system_prompt="x" * 9_000_000)
+    command = UpdateSession(user_id=UserId("u"), session_id=SessionId("s"), settings=settings)
+
+    with pytest.raises(PayloadTooLarge, match="the broker carries"):
+        await NatsHistory(client, timeout=1).ask(asked.UPDATE_SESSION, command)
 
 
 async def accepted(jetstream: JetStream, job: Job) -> CompletionAccepted:

@@ -23,7 +23,7 @@ from shared.contracts.history import (
 )
 from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.questions import Q, Question, R
-from shared.errors import HistoryUnavailable, SessionNotFound, error_from
+from shared.errors import HistoryUnavailable, PayloadTooLarge, SessionNotFound, error_from
 
 _PROMPT: Final = 3.0
 """Seconds: history itself gives an operation 2.5 s and then says why it failed."""
@@ -70,14 +70,17 @@ class NatsHistory:
         """Any question; see ``Asking``."""
         if not self._client.is_connected:
             raise HistoryUnavailable("The message broker is away, and history behind it.")
+        data = query.to_bytes()
         timeout = max(self._timeout, _PATIENT if question.patient else _PROMPT)
         try:
             message = await self._client.request(
-                subjects.history(question.name), query.to_bytes(), timeout=timeout
+                subjects.history(question.name), data, timeout=timeout
             )
             answer = question.reply.from_bytes(message.data)
         except nats.errors.NoRespondersError as error:
             raise HistoryUnavailable("No history service is running.") from error
+        except nats.errors.MaxPayloadError as error:
+            raise self._too_large(len(data)) from error
         except (nats.errors.Error, OSError) as error:
             raise HistoryUnavailable("The history service did not answer in time.") from error
         except ValidationError as error:
@@ -85,6 +88,11 @@ class NatsHistory:
         if answer.error is not None:
             raise error_from(answer.error.code, answer.error.message, answer.error.param)
         return answer
+
+    def _too_large(self, size: int) -> PayloadTooLarge:
+        carried = self._client.max_payload
+        message = f"On its way to history this has {size} bytes; the broker carries {carried}."
+        return PayloadTooLarge(message)
 
 
 def _session(reply: SessionReply) -> Session:

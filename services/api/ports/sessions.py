@@ -74,6 +74,7 @@ class Asking(Protocol):
         """The reply of whichever history service is free.
 
         Raises:
+            PayloadTooLarge: the broker does not carry so large a question.
             ChatError: what the reply says; a resource that is not this user's does not exist.
             HistoryUnavailable: nobody answers, or its database is away.
         """

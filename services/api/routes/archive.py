@@ -1,13 +1,13 @@
 """Copies of sessions on both faces: fork, export, import."""
 
-import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from fastapi import Query, Request, Response
 
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key
 from services.api.deps import StateDep, UserDep, read_body
+from services.api.routes.downloads import attachment
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.ignoring import parsed, read_model
 from services.api.routes.sessions import session_id_of, tagged
@@ -19,8 +19,6 @@ from services.api.sessions.archive import from_import, to_export, to_markdown
 from shared.contracts.ids import imported_session_id
 
 router = FacedRouter("/sessions")
-
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9]+")
 
 
 @router.post(
@@ -82,13 +80,12 @@ async def export_session(
 ) -> Response:
     """JSON has every branch and can be imported; Markdown has the one that is shown."""
     session, messages = await state["sessions"].tree(user, session_id_of(session_id))
-    name = _UNSAFE.sub("-", session.title).strip("-")[:60] or "session"
     if form == "markdown":
         body, kind, ending = to_markdown(session, messages).encode(), "text/markdown", "md"
     else:
         exported = to_export(session, messages)
         camel = request.url.path.startswith("/api/")
-        text = exported.model_dump_json(by_alias=camel, exclude_none=True)
+        text = exported.model_dump_json(by_alias=camel, exclude_none=True, indent=2)
         body, kind, ending = text.encode(), "application/json", "json"
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{ending}"'}
+    headers = {"Content-Disposition": attachment(session.title, ending)}
     return Response(body, media_type=f"{kind}; charset=utf-8", headers=headers)

@@ -36,8 +36,8 @@ async def list_sessions(
 ) -> SessionListBody:
     """The session that changed last comes first.
 
-    ``search`` wants every one of its words in the title or the messages; ``deleted`` lists those
-    that can be restored.
+    ``search`` wants every one of its words in the title or the messages, of the last one at least
+    the beginning; ``deleted`` lists those that can be restored.
     """
     if search is not None and "\0" in search:
         raise InvalidRequest("Text must not hold the character U+0000.", param="search")
@@ -113,10 +113,18 @@ async def update_session(
     return tagged(request, await state["sessions"].update(command))
 
 
-@router.delete("/{session_id}", status_code=204, summary="Delete a session", errors=(400, 404, 503))
-async def delete_session(session_id: str, state: StateDep, user: UserDep) -> Response:
-    """It is hidden at once and can be restored; a turn that is running in it is stopped."""
-    await state["deleting"].delete(user, session_id_of(session_id))
+@router.delete(
+    "/{session_id}", status_code=204, summary="Delete a session", errors=(400, 404, 412, 503)
+)
+async def delete_session(
+    session_id: str, request: Request, state: StateDep, user: UserDep
+) -> Response:
+    """It is hidden at once and can be restored; a turn that is running in it is stopped.
+
+    With ``If-Match``, only if that version still holds.
+    """
+    version = wanted_version(request, None)
+    await state["deleting"].delete(user, session_id_of(session_id), version)
     return Response(status_code=204)
 
 

@@ -1,12 +1,11 @@
 """``keys/``."""
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
 from services.api.schemas.chat import Whole
-from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
+from services.api.schemas.model import AnswerModel, Flag, Moment, RequestModel, Text
 from shared.contracts.api_keys import ADMIN, ApiKey
 
 Count = Annotated[Whole, Field(ge=0, lt=2**31)]
@@ -39,9 +38,9 @@ class KeyBody(AnswerModel):
     models: list[str] | None
     requests_per_minute: int | None
     concurrent: int | None
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
 
 
 class NewKeyBody(KeyBody):

@@ -1,12 +1,11 @@
 """``presets/`` and ``preferences/``."""
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, field_validator
 
 from services.api.schemas.chat import Whole
-from services.api.schemas.model import AnswerModel, Flag, RequestModel, Text
+from services.api.schemas.model import AnswerModel, Flag, Moment, RequestModel, Text
 from services.api.schemas.sessions import SettingsRequest, Title
 from shared.contracts.presets import NAME_LENGTH
 
@@ -83,8 +82,8 @@ class PresetBody(SettingsBody, PresetHead):  # pydantic begins with the fields o
 
     mine: bool
     version: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class PresetListBody(AnswerModel):

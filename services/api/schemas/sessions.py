@@ -1,12 +1,11 @@
 """``/api/chat/sessions`` and ``/ai-chat/api/sessions``: requirements 1 and 5."""
 
 import re
-from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from services.api.schemas.model import AnswerModel, RequestModel, Sparse, Text
+from services.api.schemas.model import AnswerModel, Moment, RequestModel, Sparse, Text
 from shared.contracts.history import TITLE_LENGTH, SessionSettings
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -82,8 +81,8 @@ class SessionBody(AnswerModel):
 
     id: str
     title: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
     message_count: int
     model: str | None = None
     temperature: float | None = None
@@ -94,7 +93,7 @@ class SessionBody(AnswerModel):
     version: int = 1
     preset_id: str | None = None
     active_leaf: str | None = None
-    deleted_at: datetime | None = None
+    deleted_at: Moment | None = None
 
 
 class SessionListBody(AnswerModel):
@@ -119,7 +118,7 @@ class MessageBody(AnswerModel):
     id: str
     role: str
     content: str | list[dict[str, Any]]
-    created_at: datetime
+    created_at: Moment
     parent_id: str | None = None
     sibling_ids: Sparse[list[str]] = None
     depth: int

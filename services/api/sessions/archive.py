@@ -1,11 +1,12 @@
 """Between sessions and files: pure."""
 
 from collections.abc import Sequence
+from datetime import UTC
 
 from services.api.completions.answers import to_message_body
 from services.api.completions.translation import content_of
 from services.api.schemas.archive import ExportBody, ImportedMessage, ImportRequest
-from shared.contracts.chat import FunctionCall, Message, ToolCall
+from shared.contracts.chat import CompletionStatus, FunctionCall, Message, ToolCall, Usage
 from shared.contracts.history import ImportSession, Session, SessionSettings, StoredMessage
 from shared.contracts.ids import MessageId, SessionId, UserId
 
@@ -32,7 +33,8 @@ def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
     for message in _branch(session, messages):
         who = _WHO.get(message.role, message.role)
         by = f" ({message.model})" if message.model else ""
-        lines += [f"## {who}{by}", "", _text(message), ""]
+        at = message.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        lines += [f"## {who}{by}, {at}", "", _text(message), ""]
     return "\n".join(lines)
 
 
@@ -42,6 +44,7 @@ def from_import(wanted: ImportRequest, user_id: UserId, session_id: SessionId) -
         user_id=user_id,
         session_id=session_id,
         title=(wanted.title or "").strip() or None,
+        created_at=wanted.created_at,
         messages=[_stored(message) for message in wanted.messages],
         active_leaf=MessageId(wanted.active_leaf) if wanted.active_leaf is not None else None,
         **wanted.settings().model_dump(),
@@ -68,16 +71,24 @@ def _text(message: StoredMessage) -> str:
 
 
 def _stored(message: ImportedMessage) -> StoredMessage:
+    usage = message.usage
+    # What only calls tools was exported as saying an empty text.
+    silent = message.content == "" and message.tool_calls
     return StoredMessage(
         id=MessageId(message.id),
         role=message.role,
-        content=content_of(message.content),
+        content=None if silent else content_of(message.content),
         created_at=message.created_at,
         parent_id=MessageId(message.parent_id) if message.parent_id is not None else None,
         depth=1,  # history counts for itself
         model=message.model,
         thinking=message.thinking,
+        status=CompletionStatus(message.status) if message.status is not None else None,
         finish_reason=message.finish_reason,
+        usage=Usage(**usage.model_dump(include=set(Usage.model_fields))) if usage else None,
+        attempts=message.attempts,
+        continued_at=message.continued_at,
+        context_omitted=message.context_omitted,
         tool_calls=[
             ToolCall(
                 id=call.id,

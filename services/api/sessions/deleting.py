@@ -13,7 +13,7 @@ from services.api.sessions.sessions import Sessions, whole
 from shared.contracts import session_questions as asked
 from shared.contracts.history import DeleteSession, GetSession, RestoreSession, Session
 from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.errors import BrokerUnavailable, SessionNotFound
+from shared.errors import BrokerUnavailable, SessionNotFound, VersionConflict
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -38,48 +38,68 @@ class Deleting:
         self._announcing = announcing
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> Session:
-        """Bring a deleted one back."""
+        """Bring a deleted one back; of one that is there nobody hears anything new."""
         command = RestoreSession(user_id=user_id, session_id=session_id)
-        restored = whole(await self._history.ask(asked.RESTORE_SESSION, command))
+        reply = await self._history.ask(asked.RESTORE_SESSION, command)
+        restored = whole(reply)
         with contextlib.suppress(BrokerUnavailable):  # In a moment history's word alone counts.
             await self._leases.mark(session_id, user_id, deleted=False)
-        self._announcing.created(user_id, restored)
+        if not reply.unchanged:
+            self._announcing.created(user_id, restored)
         return restored
 
-    async def delete(self, user_id: UserId, session_id: SessionId) -> None:
+    async def delete(
+        self, user_id: UserId, session_id: SessionId, version: int | None = None
+    ) -> None:
         """Remove it from sight, and stop the turn that is running in it.
 
         May be asked for again: what was lost on the way, a reply or this process, is done then.
 
         Raises:
+            VersionConflict: the session has another version than this one; nothing was done.
             BrokerUnavailable: perhaps nothing was done.
         """
-        if not await self._is_deleted(user_id, session_id):
-            # Before anything else: whoever takes a turn or opens a socket from now on sees it.
-            await self._leases.mark(session_id, user_id, deleted=True)
-            command = DeleteSession(user_id=user_id, session_id=session_id)
-            with contextlib.suppress(SessionNotFound):  # Somebody else was quicker.
-                await self._history.delete_session(command)
+        session = await self._undeleted(user_id, session_id)
+        if session is not None:
+            _check_version(session, version)
+            await self._hide(user_id, session_id, version)
         self._announcing.deleted(user_id, session_id)
         held = await self._leases.look(session_id)
         if held is not None and held.state.user_id == user_id and held.state.running is not None:
             stop = self._stop(held.state.running)
             self._background.spawn(stop, "cancel-deleted")
 
-    async def _is_deleted(self, user_id: UserId, session_id: SessionId) -> bool:
+    async def _hide(self, user_id: UserId, session_id: SessionId, version: int | None) -> None:
+        # Before anything else: whoever takes a turn or opens a socket from now on sees it.
+        await self._leases.mark(session_id, user_id, deleted=True)
+        command = DeleteSession(user_id=user_id, session_id=session_id, version=version)
         try:
-            await self._sessions.page_of(
-                GetSession(user_id=user_id, session_id=session_id, limit=1)
-            )
+            await self._history.delete_session(command)
+        except SessionNotFound:
+            return  # Somebody else was quicker.
+        except VersionConflict:
+            # Somebody changed it since it was looked at: it stays, and its turns go on.
+            await self._leases.mark(session_id, user_id, deleted=False)
+            raise
+
+    async def _undeleted(self, user_id: UserId, session_id: SessionId) -> Session | None:
+        try:
+            query = GetSession(user_id=user_id, session_id=session_id, limit=1)
+            return (await self._sessions.page_of(query)).session
         except SessionNotFound:
             held = await self._leases.look(session_id)
             if held is not None and held.state.deleted and held.state.user_id == user_id:
-                return True
+                return None
             raise
-        return False
 
     async def _stop(self, completion_id: CompletionId) -> None:
         try:
             await self._cancellations.stop(completion_id)
         except BrokerUnavailable:
             log.warning("deleted_turn_goes_on", completion_id=completion_id)
+
+
+def _check_version(session: Session, wanted: int | None) -> None:
+    if wanted not in (None, session.version):
+        message = f"This session has version {session.version}, not {wanted}."
+        raise VersionConflict(message, param="If-Match")

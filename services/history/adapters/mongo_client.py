@@ -9,7 +9,7 @@ from bson.errors import InvalidDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
 
-from services.history.ports import RefusedByStore
+from services.history.ports import RefusedByStore, TooLargeForStore
 from services.history.records import Record
 from shared.errors import HistoryUnavailable
 
@@ -30,8 +30,9 @@ PREFERENCES: Final = "preferences"
 API_KEYS: Final = "api_keys"
 
 # Codes that speak of the document, not of the server's state: BadValue, FailedToParse,
-# TypeMismatch, DollarPrefixedFieldName, BSONObjectTooLarge and its kin.
-_CONTENT_CODES: Final = frozenset({2, 9, 14, 52, 10334, 17419, 17420})
+# TypeMismatch, DollarPrefixedFieldName; and BSONObjectTooLarge with its kin.
+_CONTENT_CODES: Final = frozenset({2, 9, 14, 52})
+_SIZE_CODES: Final = frozenset({10334, 17419, 17420})
 
 _INDEXES: Final[Mapping[str, tuple[tuple[tuple[str, int], ...], ...]]] = {
     SESSIONS: (
@@ -102,14 +103,19 @@ def border() -> Generator[None]:
     """Turn the driver's errors into ours.
 
     Raises:
-        RefusedByStore: the document is at fault.
+        RefusedByStore: the document is at fault; ``TooLargeForStore`` where it is its size.
         HistoryUnavailable: anything else: absence, time-outs, a full disk, missing rights.
     """
     try:
         yield
-    except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
+    except DocumentTooLarge as error:
+        raise TooLargeForStore(type(error).__name__) from error
+    except (InvalidDocument, OverflowError) as error:
         raise RefusedByStore(type(error).__name__) from error
     except OperationFailure as error:
+        if not _SIZE_CODES.isdisjoint(_codes(error)):
+            message = f"{type(error).__name__}, code {error.code}"
+            raise TooLargeForStore(message) from error
         if not _CONTENT_CODES.isdisjoint(_codes(error)):
             message = f"{type(error).__name__}, code {error.code}"
             raise RefusedByStore(message) from error

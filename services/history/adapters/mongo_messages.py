@@ -116,6 +116,20 @@ class MongoMessageStore:
             documents = await cursor.to_list(limit)
         return [_node(document) for document in documents]
 
+    async def stretch(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        first: tuple[int, MessageId],
+        last: tuple[int, MessageId],
+    ) -> list[MessageRecord]:
+        """See the port."""
+        between = {"$gte": place(session_id, *first), "$lte": place(session_id, *last)}
+        query = {"place": between, "user_id": {"$eq": user_id}}
+        with border():
+            documents = await self._messages.find(query).sort("place", 1).to_list(None)
+        return [MessageRecord.model_validate(fields_of(document)) for document in documents]
+
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
         """See the port: messages that were stored before there were ``place`` and ``order``."""
         query = {

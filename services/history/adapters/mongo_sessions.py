@@ -99,32 +99,45 @@ class MongoSessionStore:
         }
         if change.cleared:
             update["$unset"] = dict.fromkeys(change.cleared, "")
-        # Two queries for the first version: the embedded server reads everything for an ``$or``.
-        for seen in (version, _ABSENT) if version == 1 else (version,):
-            query = {**_key(user_id, session_id), "version": seen}
+        return await self._update(user_id, session_id, version, update, ReturnDocument.AFTER)
+
+    async def delete(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        deleted_at: int,
+        *,
+        version: int | None = None,
+    ) -> SessionRecord | None:
+        """See the port."""
+        update = {"$set": {"deleted_at": deleted_at}}
+        return await self._update(user_id, session_id, version, update, ReturnDocument.BEFORE)
+
+    async def _update(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        version: int | None,
+        update: Document,
+        shown: bool,
+    ) -> SessionRecord | None:
+        key = _key(user_id, session_id)
+        queries = [key] if version is None else [{**key, "version": version}]
+        if version == 1:
+            # In a query of its own: the embedded server reads everything for an ``$or``.
+            queries.append({**key, "version": _ABSENT})
+        for query in queries:
             with border():
                 document = await self._sessions.find_one_and_update(
-                    query, update, return_document=ReturnDocument.AFTER
+                    query, update, return_document=shown
                 )
             if document is not None:
                 return _session(document)
         return None
 
-    async def delete(
-        self, user_id: UserId, session_id: SessionId, deleted_at: int
-    ) -> SessionRecord | None:
-        """See the port."""
-        with border():
-            document = await self._sessions.find_one_and_update(
-                _key(user_id, session_id),
-                {"$set": {"deleted_at": deleted_at}},
-                return_document=ReturnDocument.BEFORE,
-            )
-        return _session(document)
-
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         """See the port. What a purge has begun to remove does not come back."""
-        query = {"_id": session_id, "user_id": user_id, **_WHOLE}
+        query = {"_id": session_id, "user_id": user_id, "deleted_at": _PRESENT, **_WHOLE}
         with border():
             document = await self._sessions.find_one_and_update(
                 query, {"$unset": {"deleted_at": ""}}, return_document=ReturnDocument.AFTER

@@ -12,8 +12,11 @@ from pymongo import UpdateOne
 from pymongo.write_concern import WriteConcern
 
 from services.history.adapters.mongo_client import TERMS, Database, Document, border
+from services.history.message_ports import Having
 from shared.contracts.ids import SessionId, UserId
 
+_AFTER_ALL: Final = "\U0010ffff"
+"""Sorts behind every letter."""
 _BATCH: Final = 100
 """Terms in one write: a larger one would hold up other users of the embedded server."""
 
@@ -63,6 +66,21 @@ class MongoTerms:
             cursor = self._terms.find(query, {"session_id": 1, "said": 1}).limit(limit)
             documents = await cursor.to_list(limit)
         return {SessionId(it["session_id"]): "said" in it for it in documents}
+
+    async def beginning(
+        self, user_id: UserId, start: str, limit: int, after: str | None = None
+    ) -> list[Having]:
+        """See ``TermStore``. One text with one index: both servers use it for the range."""
+        own = f"{user_id}|"
+        begin = {"$gte": own + start} if after is None else {"$gt": own + after}
+        query = {"k": {**begin, "$lt": own + start + _AFTER_ALL}}
+        with border():
+            cursor = self._terms.find(query, {"k": 1, "session_id": 1, "said": 1})
+            documents = await cursor.sort("k", 1).limit(limit).to_list(limit)
+        return [
+            Having(it["k"].removeprefix(own), SessionId(it["session_id"]), "said" in it)
+            for it in documents
+        ]
 
     async def among(
         self, user_id: UserId, terms: Iterable[str], sessions: Sequence[SessionId]

@@ -12,6 +12,7 @@ from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.searching import Searching
 from services.history.walking import Walking
+from services.history.words import Asked
 from shared.contracts.ids import MessageId
 from tests.fakes.history.conversation import SESSION, USER
 from tests.fakes.history.records import T0, message, session
@@ -70,6 +71,20 @@ async def test_a_page_reads_its_own_messages_by_their_place(
     assert await _indexes(database, queries) <= {"messages_place", "place_1", *_IDS}
 
 
+async def test_a_page_of_the_tree_reads_its_own_messages_by_their_place(
+    database: AsyncIOMotorDatabase, queries: Queries
+) -> None:
+    store = MongoMessageStore(database)
+
+    nodes = await store.tree(USER, SESSION, (LENGTH // 2, MessageId("m")), 20)
+    first, last = nodes[0], nodes[-1]
+    found = await store.stretch(USER, SESSION, (first.depth, first.id), (last.depth, last.id))
+
+    assert [it.node() for it in found] == nodes
+    assert queries.given == 2 * 20
+    assert await _indexes(database, queries) <= {"messages_place", "place_1"}
+
+
 async def test_the_newest_message_is_read_alone(
     database: AsyncIOMotorDatabase, queries: Queries
 ) -> None:
@@ -96,10 +111,26 @@ async def test_a_search_reads_by_word_by_id_and_by_recency(
 ) -> None:
     searching = Searching(MongoSessionStore(database), MongoTerms(database), few=50)
 
-    page = await searching.page(USER, words, 20, None, deleted=False)
+    page = await searching.page(USER, [Asked(word) for word in words], 20, None, deleted=False)
 
     assert len(page) == (1 if "rare" in words else 20)
     assert queries.given <= (2 + len(words) if "rare" in words else 3 * 50)
+    assert await _indexes(database, queries) <= {
+        *("search_terms_k", "k_1", "sessions_user_id_recency", "user_id_1_recency_-1"),
+        *_IDS,
+    }
+
+
+@pytest.mark.parametrize(("start", "given"), [("rar", 1 + 1), ("comm", 25 + 2 * 2 * 20)])
+async def test_the_beginning_of_a_word_is_read_by_a_range_of_words(
+    database: AsyncIOMotorDatabase, queries: Queries, start: str, given: int
+) -> None:
+    searching = Searching(MongoSessionStore(database), MongoTerms(database), few=50)
+
+    page = await searching.page(USER, [Asked(start, begun=True)], 20, None, deleted=False)
+
+    assert len(page) == (1 if start == "rar" else 20)
+    assert queries.given <= given
     assert await _indexes(database, queries) <= {
         *("search_terms_k", "k_1", "sessions_user_id_recency", "user_id_1_recency_-1"),
         *_IDS,

@@ -64,6 +64,19 @@ async def test_a_tree_is_read_in_order_of_depth_and_id(stores: Stores) -> None:
     assert await stores.messages.tree(OTHER, SESSION, None, 5) == []
 
 
+async def test_a_stretch_of_the_tree_is_read_with_its_texts(stores: Stores) -> None:
+    await stores.turns.add_messages(_tree())
+    await stores.turns.add_messages([message("foreign", depth=10, session_id=session(2).id)])
+    first, last = MessageId("b9"), MessageId("a11")
+
+    found = await stores.messages.stretch(USER, SESSION, (9, first), (11, last))
+
+    stored = {it.id: it for it in _tree()}
+    assert found == [stored[MessageId(key)] for key in ("b9", "a10", "b10", "a11")]
+    assert await stores.messages.stretch(OTHER, SESSION, (9, first), (11, last)) == []
+    assert await stores.messages.stretch(USER, SESSION, (13, first), (14, last)) == []
+
+
 async def test_what_is_hidden_is_in_no_range(stores: Stores) -> None:
     await stores.turns.add_messages([message("m"), message("shown", depth=2)])
     await stores.turns.hide_messages(
@@ -74,6 +87,8 @@ async def test_what_is_hidden_is_in_no_range(stores: Stores) -> None:
 
     assert _names(await stores.messages.nodes(USER, SESSION, 1, 9)) == ["shown"]
     assert [it.id for it in await stores.messages.tree(USER, SESSION, None, 9)] == ["shown"]
+    ends = (1, MessageId("")), (9, MessageId("~"))
+    assert [it.id for it in await stores.messages.stretch(USER, SESSION, *ends)] == ["shown"]
     newest = await stores.messages.newest(USER, SESSION)
     assert newest is not None
     assert newest.id == "shown"
@@ -107,6 +122,28 @@ async def test_words_lead_to_sessions_of_their_user(stores: Stores) -> None:
     among = await stores.terms.among(USER, ["plan", "trip"], [SESSION, two])
     assert among == {("plan", SESSION): True, ("trip", SESSION): True, ("plan", two): False}
     assert await stores.terms.among(USER, [], [SESSION]) == {}
+
+
+async def test_words_are_found_by_their_beginning_in_order(stores: Stores) -> None:
+    two = session(2).id
+    await stores.turns.add_terms(USER, SESSION, ["plan", "plans", "trip", "天気", "天"], said=True)
+    await stores.turns.add_terms(USER, two, ["planet", "plan"], said=False)
+    await stores.turns.add_terms(OTHER, session(3).id, ["plane"], said=True)
+
+    found = await stores.terms.beginning(USER, "plan", 9)
+
+    assert [it.word for it in found] == ["plan", "plan", "planet", "plans"]
+    assert {(it.word, it.session_id, it.said) for it in found} == {
+        ("plan", SESSION, True),
+        ("plan", two, False),
+        ("planet", two, False),
+        ("plans", SESSION, True),
+    }
+    rest = await stores.terms.beginning(USER, "plan", 1, "plan")
+    assert [it.word for it in rest] == ["planet"]
+    assert await stores.terms.beginning(USER, "plan", 9, "plans") == []
+    assert [it.word for it in await stores.terms.beginning(USER, "天", 9)] == ["天", "天気"]
+    assert await stores.terms.beginning(USER, "x", 9) == []
 
 
 async def test_a_word_that_was_said_stays_said_whichever_write_came_first(stores: Stores) -> None:

@@ -108,13 +108,24 @@ async def test_deleted_sessions_have_a_list_of_their_own(stores: Stores) -> None
 
 async def test_a_restored_session_is_as_it_was(stores: Stores) -> None:
     made = await stores.sessions.create(session())
-    assert await stores.sessions.restore(USER, SESSION) == made
+    assert await stores.sessions.restore(USER, SESSION) is None
     await stores.sessions.delete(USER, SESSION, T0 + 1)
     assert await stores.sessions.restore(OTHER, SESSION) is None
 
     assert await stores.sessions.restore(USER, SESSION) == made
     assert await stores.sessions.get(USER, SESSION) == made
     assert await stores.sessions.restore(USER, session(2).id) is None
+
+
+async def test_a_session_is_deleted_in_the_version_that_is_named(stores: Stores) -> None:
+    made = await stores.sessions.create(session())
+    await stores.age()
+
+    assert await stores.sessions.delete(USER, SESSION, T0, version=2) is None
+    assert await stores.sessions.get(USER, SESSION) == made
+    assert await stores.sessions.delete(OTHER, SESSION, T0, version=1) is None
+    assert await stores.sessions.delete(USER, SESSION, T0, version=1) == made
+    assert await stores.sessions.get(USER, SESSION) is None
 
 
 async def test_a_purged_session_is_not_restored_and_leaves_no_word(stores: Stores) -> None:

@@ -120,7 +120,10 @@ class FakeHistory:
         return renamed
 
     async def delete_session(self, command: DeleteSession) -> None:
-        del self.sessions[self._find(command.user_id, command.session_id).id]
+        session = self._find(command.user_id, command.session_id)
+        if command.version not in (None, session.version):
+            raise VersionConflict("It has changed.")
+        del self.sessions[session.id]
 
     async def session_head(self, query: SessionHeadQuery) -> SessionHead:
         self.placed_after.append(query.after_completion)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from services.history.message_ports import Having
 from services.history.places import Node
 from services.history.records import MessageRecord
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
@@ -104,6 +105,18 @@ class MemoryMessages:
         rest = [it for it in shown if after is None or (it.depth, it.id) > after]
         return [it.node() for it in self._given(rest[:limit])]
 
+    async def stretch(
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        first: tuple[int, MessageId],
+        last: tuple[int, MessageId],
+    ) -> list[MessageRecord]:
+        shown = self._shown(user_id, session_id)
+        found = self._given([it for it in shown if first <= (it.depth, it.id) <= last])
+        self.read_bytes += sum(it.size for it in found)
+        return found
+
     async def repair(self, user_id: UserId, session_id: SessionId) -> int:
         self._check()
         self.repaired.append(session_id)
@@ -117,6 +130,17 @@ class MemoryMessages:
             if (owner, word) == (user_id, term)
         }
         return dict(list(having.items())[:limit])
+
+    async def beginning(
+        self, user_id: UserId, start: str, limit: int, after: str | None = None
+    ) -> list[Having]:
+        self._check()
+        having = [
+            Having(word, session_id, said)
+            for (owner, word, session_id), said in self.terms.items()
+            if owner == user_id and word.startswith(start) and (after is None or word > after)
+        ]
+        return sorted(having, key=lambda it: it.word)[:limit]
 
     async def among(
         self, user_id: UserId, terms: Iterable[str], sessions: Sequence[SessionId]

@@ -190,17 +190,25 @@ class MemoryStore(MemoryMessages):
         return self.sessions[session_id]
 
     async def delete(
-        self, user_id: UserId, session_id: SessionId, deleted_at: int
+        self,
+        user_id: UserId,
+        session_id: SessionId,
+        deleted_at: int,
+        *,
+        version: int | None = None,
     ) -> SessionRecord | None:
         session = await self.get(user_id, session_id)
-        if session is not None:
-            self.sessions[session_id] = session.model_copy(update={"deleted_at": deleted_at})
+        if session is None or version not in (None, session.version):
+            return None
+        self.sessions[session_id] = session.model_copy(update={"deleted_at": deleted_at})
         return session
 
     async def restore(self, user_id: UserId, session_id: SessionId) -> SessionRecord | None:
         self._check()
         session = self.sessions.get(session_id)
-        if session is None or session.forming or not await self.owns(user_id, session_id):
+        if session is None or session.forming or session.deleted_at is None:
+            return None
+        if not await self.owns(user_id, session_id):
             return None
         self.sessions[session_id] = session.model_copy(update={"deleted_at": None})
         return self.sessions[session_id]

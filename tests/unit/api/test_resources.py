@@ -83,8 +83,8 @@ async def test_sessions_are_created_listed_read_renamed_and_deleted() -> None:
         assert session == {
             "id": session["id"],
             "title": "First",
-            "createdAt": "2025-01-27T10:00:00Z",
-            "updatedAt": "2025-01-27T10:00:00Z",
+            "createdAt": "2025-01-27T10:00:00.000Z",
+            "updatedAt": "2025-01-27T10:00:00.000Z",
             "messageCount": 0,
             "version": 1,
             **dict.fromkeys(
@@ -192,7 +192,7 @@ async def test_a_message_shows_what_it_has() -> None:
             {"type": "text", "text": "see"},
             {"type": "image_url", "image_url": {"url": "data:x"}},
         ],
-        "createdAt": "2025-01-27T10:00:00Z",
+        "createdAt": "2025-01-27T10:00:00.000Z",
         "depth": 1,
         "parentId": None,
     }
@@ -200,7 +200,7 @@ async def test_a_message_shows_what_it_has() -> None:
         "id": "a",
         "role": "assistant",
         "content": "I see",
-        "createdAt": "2025-01-27T10:00:00Z",
+        "createdAt": "2025-01-27T10:00:00.000Z",
         "depth": 2,
         "parentId": "u",
         "completionId": completion_id,

@@ -171,6 +171,18 @@ async def test_a_page_of_a_tree_reads_the_texts_of_that_page_alone() -> None:
     assert scene.store.read_bytes < 1_300_000
 
 
+async def test_a_page_of_a_tree_reads_each_of_its_messages_twice_and_no_other() -> None:
+    scene, _ = await _long(500)
+    first = await scene.trees.page(TREE)
+    scene.store.read.clear()
+
+    page = await scene.trees.page(TREE.model_copy(update={"cursor": first.next_cursor}))
+
+    # Place and text of each, and the place of the next page's first one.
+    assert page.next_cursor is not None
+    assert sum(scene.store.read) == 2 * len(page.messages) + 1 <= 401
+
+
 async def test_the_tree_names_a_running_question_as_the_end_as_a_page_does() -> None:
     scene, turn = Scene(), Turn()
     await scene.begin()

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from services.history.handlers import Operation
+from services.history.ports import RefusedByStore, TooLargeForStore
 from shared.contracts.history import SessionReply, UpdateSession
 from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.session_questions import HEALTH, UPDATE_SESSION
@@ -50,6 +51,11 @@ async def test_a_bug_is_answered_as_an_internal_error_without_its_text() -> None
 
     assert b"internal_error" in reply
     assert b"secret" not in reply
+
+
+async def test_a_document_that_the_database_finds_too_large_is_said_so() -> None:
+    assert await _code(_operation(TooLargeForStore("17 MB"))) == "request_too_large"
+    assert await _code(_operation(RefusedByStore("code 2"))) == "internal_error"
 
 
 async def test_a_payload_that_is_no_query_is_answered_and_not_quoted() -> None:

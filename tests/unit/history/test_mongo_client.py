@@ -11,10 +11,10 @@ from pymongo.errors import (
 )
 
 from services.history.adapters.mongo_client import border
-from services.history.ports import RefusedByStore
+from services.history.ports import RefusedByStore, TooLargeForStore
 from shared.errors import HistoryUnavailable
 
-BAD_VALUE, DUPLICATE, NOT_PRIMARY = 2, 11000, 10107
+BAD_VALUE, DUPLICATE, NOT_PRIMARY, TOO_LARGE = 2, 11000, 10107, 10334
 
 
 def bulk(*codes: int) -> BulkWriteError:
@@ -27,6 +27,15 @@ def bulk(*codes: int) -> BulkWriteError:
 )
 def test_a_document_that_is_refused_for_ever_is_not_waited_for(error: PyMongoError) -> None:
     with pytest.raises(RefusedByStore), border():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DocumentTooLarge("17 MB"), OperationFailure("no", TOO_LARGE), bulk(DUPLICATE, TOO_LARGE)],
+)
+def test_a_document_that_is_refused_for_its_size_is_told_apart(error: PyMongoError) -> None:
+    with pytest.raises(TooLargeForStore), border():
         raise error
 
 

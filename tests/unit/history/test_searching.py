@@ -8,6 +8,7 @@ from services.history import searching
 from services.history.event_format import Event
 from services.history.records import SessionRecord
 from services.history.searching import Searching
+from services.history.words import Asked
 from shared.contracts.chat import ContentPart, Message
 from shared.contracts.history import DeleteSession, ListSessions, Session, UpdateSession
 from shared.contracts.ids import SessionId, UserId
@@ -39,7 +40,59 @@ async def test_every_word_may_stand_in_any_message_or_in_the_title(text: str) ->
     assert await _found(await _scene(title="My birds"), text)
 
 
-@pytest.mark.parametrize("text", ["parrot", "parrots owls", "arrots", "!?", "_"])
+@pytest.mark.parametrize("text", ["parr", "where PAR", "parrots rainf", "parrots bi", "w", "wher"])
+async def test_the_last_word_may_be_typed_in_part(text: str) -> None:
+    assert await _found(await _scene(title="My birds"), text)
+
+
+@pytest.mark.parametrize(
+    ("said", "searches", "others"),
+    [
+        (
+            "東京の天気はどうですか。",
+            ["天気", "東京", "気", "か", "東京 天気"],
+            ["大阪", "気天"],
+        ),
+        ("我想学习Python编程", ["学习", "编程", "python", "习", "学习 py"], ["习学", "编学"]),
+        ("ประเทศไทยสวยงามมาก", ["ไทย", "สวยงาม", "ประเทศ"], ["ลาว"]),
+    ],
+    ids=["Japanese", "Chinese", "Thai"],
+)
+async def test_writing_without_spaces_is_found_by_any_part_of_it(
+    said: str, searches: list[str], others: list[str]
+) -> None:
+    scene = await _scene(text=said)
+
+    assert [search for search in searches if not await _found(scene, search)] == []
+    assert [search for search in others if await _found(scene, search)] == []
+
+
+async def test_a_title_is_found_by_the_beginning_of_its_word() -> None:
+    scene = await _scene(title="My birds")
+    assert await _found(scene, "bir")
+    command = UpdateSession(user_id=USER, session_id=SESSION, title="天気予報")
+    await scene.changing.update(command)
+
+    assert not await _found(scene, "bir")
+    for search in ("天", "予報", "報"):
+        assert await _found(scene, search)
+
+
+async def test_a_common_beginning_stands_for_its_first_words_and_for_itself() -> None:
+    store, many = MemoryStore(), searching.MOST_BEGUN + 5
+    for number in range(1, many + 1):
+        await store.create(session(number, at=T0 + number))
+        await store.add_terms(USER, session(number).id, [f"word{number:02}"], said=True)
+    await store.add_terms(USER, session(many).id, ["word"], said=True)
+
+    found = Searching(store, store, few=3)
+    page = await found.page(USER, [Asked("word", begun=True)], many, None, deleted=False)
+
+    first = [session(number).id for number in range(searching.MOST_BEGUN - 1, 0, -1)]
+    assert [record.id for record in page] == [session(many).id, *first]
+
+
+@pytest.mark.parametrize("text", ["parro where", "parrots owls", "arrots", "!?", "_"])
 async def test_a_word_that_is_nowhere_is_not_found(text: str) -> None:
     assert not await _found(await _scene(title="My birds"), text)
 
@@ -119,18 +172,19 @@ async def test_the_sessions_of_others_and_deleted_ones_are_not_found() -> None:
     assert await _found(scene, "parrots", deleted=True)
 
 
-_WORDS = ("rare", "some", "many", "all", "none")
+_WORDS = ("rare", "some", "song", "all", "none")
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     having=st.lists(st.frozensets(st.sampled_from(_WORDS[:3])), max_size=25),
     words=st.lists(st.sampled_from(_WORDS), min_size=1, max_size=3, unique=True),
+    begun=st.lists(st.sampled_from(["", "s", "so", "rare", "m", "x"]), max_size=2),
     few=st.integers(1, 12),
     limit=st.integers(1, 6),
 )
 async def test_pages_of_a_search_hold_each_match_once_newest_first(
-    having: list[frozenset[str]], words: list[str], few: int, limit: int
+    having: list[frozenset[str]], words: list[str], begun: list[str], few: int, limit: int
 ) -> None:
     store = MemoryStore()
     for number, said in enumerate(having, 1):
@@ -141,7 +195,8 @@ async def test_pages_of_a_search_hold_each_match_once_newest_first(
     seen: list[SessionRecord] = []
     before: tuple[int, SessionId] | None = None
     found = Searching(store, store, few=few)
-    while page := await found.page(USER, words, limit, before, deleted=False):
+    asked = [*map(Asked, words), *(Asked(start, begun=True) for start in begun)]
+    while page := await found.page(USER, asked, limit, before, deleted=False):
         assert len(page) <= limit
         seen += page
         before = page[-1].updated_at, page[-1].id
@@ -150,6 +205,7 @@ async def test_pages_of_a_search_hold_each_match_once_newest_first(
         store.sessions[session(number).id]
         for number, said in enumerate(having, 1)
         if set(words) <= {*said, "all"}
+        and all(any(word.startswith(it) for word in {*said, "all"}) for it in begun)
     ]
     assert seen == sorted(expected, key=lambda it: (it.updated_at, it.id), reverse=True)
 
@@ -175,7 +231,9 @@ async def test_a_word_that_few_sessions_have_leads_to_them_without_the_others() 
         await store.add_terms(USER, session(number).id, ["common"], said=True)
     await store.add_terms(USER, session(7).id, ["rare"], said=True)
 
-    page = await Searching(store, store).page(USER, ["common", "rare"], 5, None, deleted=False)
+    page = await Searching(store, store).page(
+        USER, [Asked("common"), Asked("rare")], 5, None, deleted=False
+    )
 
     assert [record.id for record in page] == [session(7).id]
     assert store.listed == 0
