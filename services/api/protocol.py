@@ -10,6 +10,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.api.completions.failures import error_body
+from services.api.security_headers import REFUSAL
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -121,7 +122,8 @@ class GatewayProtocol(HttpToolsProtocol):
             body = orjson.dumps(error_body(message, "invalid_request_error", None, code))
             head = (
                 f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
+                f"content-length: {len(body)}\r\nconnection: close\r\n"
+            ).encode()
+            head += b"".join(b"%s: %s\r\n" % header for header in REFUSAL)
+            self.transport.write(head + b"\r\n" + body)
         self.transport.close()
