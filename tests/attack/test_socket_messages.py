@@ -3,21 +3,20 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
 from services.api.schemas.sockets import FROM_SERVER, LIST_FROM_SERVER
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.whole_world import WholeWorld, belongings_of
 from tests.fakes.api.world import app_of
 from tests.support.asgi import http_client
+from tests.support.frames import at
 
 TYPES: Final = ("send_message", "typing", "stop_typing", "ping", "stop_generation", "resume")
 FIELDS: Final = (
@@ -35,7 +34,6 @@ FIELDS: Final = (
     "leaf",
 )
 CLOSES: Final = {1009, 1012, 1013, 4400, 4401, 4404, 4408, 4429}
-WITHIN: Final = 10
 
 ANY_TEXT: Final = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
     ["\0", "\ud800", "\udfff\ud800", "\u2028", "\r\n", "*", ">", "..", "%00", "demo", "a" * 9000]
@@ -91,69 +89,6 @@ SHORT: Final = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-
-
-class Socket:
-    """The client's side, without a network: frames as a server hands them over."""
-
-    def __init__(self) -> None:
-        self.says: asyncio.Queue[Message] = asyncio.Queue()
-        self.hears: asyncio.Queue[Message] = asyncio.Queue()
-
-    async def next(self) -> dict[str, Any] | int:
-        """The next message, or the code that it was closed with."""
-        frame = await asyncio.wait_for(self.hears.get(), WITHIN)
-        if frame["type"] == "websocket.close":
-            return int(frame["code"])
-        message: dict[str, Any] = json.loads(frame["text"])
-        return message
-
-    async def until_pong(self, errors: int) -> list[dict[str, Any]] | int:
-        """What comes until a ping is answered, and so many errors at least."""
-        self.says.put_nowait({"type": "websocket.receive", "text": '{"type":"ping","id":1}'})
-        heard: list[dict[str, Any]] = []
-        while True:
-            message = await self.next()
-            if isinstance(message, int):
-                return message
-            heard.append(message)
-            kinds = [each["type"] for each in heard]
-            if "pong" in kinds and kinds.count("error") >= errors:
-                return heard
-
-
-@asynccontextmanager
-async def at(app: ASGIApp, path: str) -> AsyncGenerator[Socket]:
-    socket = Socket()
-    scope = {
-        "type": "websocket",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "scheme": "ws",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"localhost")],
-        "client": ("127.0.0.1", 4000),
-        "server": ("127.0.0.1", 8000),
-        "subprotocols": [],
-        "extensions": {},
-    }
-
-    async def send(message: Message) -> None:
-        socket.hears.put_nowait(message)
-
-    socket.says.put_nowait({"type": "websocket.connect"})
-    serving = asyncio.ensure_future(app(scope, socket.says.get, send))
-    try:
-        accepted = await asyncio.wait_for(socket.hears.get(), WITHIN)
-        assert accepted["type"] == "websocket.accept"
-        assert isinstance(await socket.next(), dict)
-        yield socket
-    finally:
-        socket.says.put_nowait({"type": "websocket.disconnect", "code": 1005})
-        await asyncio.wait_for(serving, WITHIN)
 
 
 async def attack(app: ASGIApp, path: str, said: list[dict[str, Any]], known: set[str]) -> None:
