@@ -195,6 +195,7 @@ def build_state(
             ResolvedDefaults(choices, world.catalog, settings.llm),
             world.clock,
         ),
+        body_deadline=settings.http.body_deadline.total_seconds(),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )
