@@ -6,12 +6,10 @@ import sys
 from typing import Final
 
 import structlog
-import uvicorn
 
 from services.api.app import create_app
 from services.api.completions.draining import Drain
-from services.api.protocol import GatewayProtocol
-from services.api.server import GatewayServer
+from services.api.server import GatewayServer, uvicorn_config
 from services.api.settings import Settings
 from services.api.world import OpenWorld, nats_world
 from shared.observability.logging import configure_logging
@@ -21,9 +19,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 _CLOSING: Final = 10
 """Seconds that answers which have been cut, and their background work, get to end."""
-_KEEP_ALIVE: Final = 75
-"""Seconds that an idle connection stays: longer than clients keep theirs (httpx 5 s, browsers and
-proxies a minute), or one closes under a request that is on its way."""
 
 
 def main(open_world: OpenWorld = nats_world) -> None:
@@ -35,22 +30,8 @@ def main(open_world: OpenWorld = nats_world) -> None:
     drain = Drain()
     # Below that it logs the address of each WebSocket, with the token in it.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(
-        create_app(settings, drain=drain, open_world=open_world),
-        host=settings.api.host,
-        port=listener.getsockname()[1],
-        http=GatewayProtocol,
-        loop="uvloop",
-        ws="websockets-sansio",
-        ws_max_size=settings.api.socket_message_bytes,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # uvicorn would believe X-Forwarded-For of everybody on this machine: ``access`` decides.
-        proxy_headers=False,
-        timeout_graceful_shutdown=_CLOSING,
-        timeout_keep_alive=_KEEP_ALIVE,
-    )
+    app = create_app(settings, drain=drain, open_world=open_world)
+    config = uvicorn_config(app, settings, listener.getsockname()[1], closing=_CLOSING)
     patience = settings.api.drain_timeout.total_seconds()
     server = GatewayServer(config, drain, patience=patience)
     try:

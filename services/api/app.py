@@ -37,6 +37,7 @@ from services.api.routes import (
     usage,
 )
 from services.api.schemas.errors import ErrorBody
+from services.api.security_headers import SecurityHeaders
 from services.api.settings import Settings
 from services.api.streams.watching import Watching
 from services.api.wiring import build_state
@@ -138,6 +139,7 @@ def create_app(
             expose_headers=_EXPOSED,
         )
     app.add_middleware(RequestContext)
+    app.add_middleware(SecurityHeaders)
     return app
 
 

@@ -75,6 +75,7 @@ class State(TypedDict):
     tickets: TicketOffice
     timing: Timing
     turns: Turns
+    body_deadline: float
     body_timeout: float
     max_body_bytes: int
 
@@ -145,18 +146,19 @@ async def read_body(request: Request, state: State) -> bytes:
 
     Raises:
         PayloadTooLarge: it is, or says that it is, longer than the limit.
-        HTTPException: 408, nothing of it came for too long.
+        HTTPException: 408, nothing of it came for too long, or not all of it.
     """
     limit = state["max_body_bytes"]
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(int(declared), limit)
     body = bytearray()
+    clock = asyncio.get_running_loop().time
+    last = clock() + state["body_deadline"]
     try:
-        async with asyncio.timeout(state["body_timeout"]) as patience:
-            clock = asyncio.get_running_loop().time
+        async with asyncio.timeout_at(min(last, clock() + state["body_timeout"])) as patience:
             async for part in request.stream():
-                patience.reschedule(clock() + state["body_timeout"])
+                patience.reschedule(min(last, clock() + state["body_timeout"]))
                 body += part
                 if len(body) > limit:
                     raise _too_large(len(body), limit)

@@ -8,11 +8,42 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from services.api.completions.draining import Drain
+from services.api.protocol import GatewayProtocol
+from services.api.settings import Settings
 from shared.observability.logging import READY
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+def uvicorn_config(app: ASGIApp, settings: Settings, port: int, *, closing: int) -> uvicorn.Config:
+    """How a gateway is served.
+
+    Args:
+        app: The gateway.
+        settings: Its limits and its patience.
+        port: The one that it listens on.
+        closing: Seconds that answers which have been cut, and their background work, get to end.
+    """
+    body_timeout = settings.api.body_timeout.total_seconds()
+    return uvicorn.Config(
+        app,
+        host=settings.api.host,
+        port=port,
+        http=GatewayProtocol.configured(settings.http, body_timeout=body_timeout),
+        loop="uvloop",
+        ws="websockets-sansio",
+        ws_max_size=settings.api.socket_message_bytes,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # uvicorn would believe X-Forwarded-For of everybody on this machine: ``access`` decides.
+        proxy_headers=False,
+        timeout_graceful_shutdown=closing,
+        timeout_keep_alive=round(settings.http.keep_alive.total_seconds()),
+    )
 
 
 class GatewayServer(uvicorn.Server):

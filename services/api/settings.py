@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.api.http_settings import HttpSettings
 from services.api.llm_settings import LlmSettings
 from services.api.oidc_settings import OidcSettings
 from services.api.prices import PriceTable, parse_price_table
@@ -210,6 +211,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     api: ApiSettings = Field(default_factory=ApiSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
     nats: NatsSettings = Field(default_factory=NatsSettings)
     deadlines: DeadlineSettings = Field(default_factory=DeadlineSettings)
     llm: LlmSettings = Field(default_factory=LlmSettings)

@@ -206,6 +206,7 @@ def build_state(
             world.clock,
             max_payload=lambda: world.broker.max_payload,
         ),
+        body_deadline=settings.http.body_deadline.total_seconds(),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
     )

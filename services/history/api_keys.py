@@ -1,7 +1,7 @@
 """API keys: the record first, then the copy that gateways watch."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 
@@ -23,6 +23,8 @@ from shared.errors import BrokerUnavailable, HistoryUnavailable, InvalidRequest,
 log = structlog.stdlib.get_logger(__name__)
 
 _ROLES = frozenset({ADMIN})
+_LATEST = datetime.max.replace(tzinfo=UTC)
+"""With an offset, a later moment can be written; who keeps it can never read it again."""
 
 
 class ApiKeys:
@@ -94,6 +96,8 @@ def _check(command: CreateKey, now: datetime) -> None:
         raise InvalidRequest(message, param="roles")
     if command.expires_at is not None and command.expires_at.tzinfo is None:
         raise InvalidRequest("A moment needs its offset from UTC.", param="expires_at")
+    if command.expires_at is not None and command.expires_at > _LATEST:
+        raise InvalidRequest("There is no such time in UTC.", param="expires_at")
     if command.expires_at is not None and command.expires_at <= now:
         raise InvalidRequest("The key would have expired already.", param="expires_at")
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from shared.contracts.event_json import event_json
 from shared.contracts.ids import CompletionId
 
 _DATA: Final = b"data: "
@@ -34,9 +35,9 @@ class ChunkTemplate:
             (
                 _DATA,
                 b'{"id":',
-                orjson.dumps(completion_id),
+                event_json(completion_id),
                 b',"object":"chat.completion.chunk","created":%d,"model":' % created.timestamp(),
-                orjson.dumps(model),
+                event_json(model),
                 b',"choices":[{"index":0,"delta":{',
             )
         )
@@ -51,11 +52,11 @@ class ChunkTemplate:
 
     def text(self, delta: str) -> bytes:
         """A piece of the answer."""
-        return self._text + orjson.dumps(delta) + self._tail
+        return self._text + event_json(delta) + self._tail
 
     def thinking(self, delta: str) -> bytes:
         """A piece of thinking, where clients look for it: OpenAI's schema has no word for it."""
-        return self._thinking + orjson.dumps(delta) + self._tail
+        return self._thinking + event_json(delta) + self._tail
 
     def call(self, index: int, call_id: str, name: str, arguments: str) -> tuple[bytes, bytes]:
         """A tool call: one event that opens it, one with its arguments.
@@ -73,7 +74,7 @@ class ChunkTemplate:
         )
 
     def _call(self, delta: dict[str, Any]) -> bytes:
-        return self._head + b'"tool_calls":' + orjson.dumps([delta]) + self._tail
+        return self._head + b'"tool_calls":' + event_json([delta]) + self._tail
 
 
 def deltas(body: bytes) -> Iterator[dict[str, Any]]:

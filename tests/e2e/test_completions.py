@@ -39,7 +39,7 @@ async def test_a_stream_has_the_shape_that_every_document_shows(http: httpx.Asyn
 
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith("text/event-stream")
-    assert reply.headers["cache-control"] == "no-cache"
+    assert reply.headers["cache-control"] == "no-cache, no-store"
     completion_id = reply.headers["x-completion-id"]
     assert all(line.startswith(("data: ", ":")) for line in lines)
     chunks = chunks_of(lines)

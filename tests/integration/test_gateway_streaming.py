@@ -34,7 +34,7 @@ async def test_a_stream_has_the_workers_bytes_then_finish_usage_and_done(
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["cache-control"] == "no-cache, no-store"
     assert response.headers["x-accel-buffering"] == "no"
     assert response.headers["x-completion-id"] == job.command.completion_id
     assert response.headers["x-request-id"]

@@ -1,6 +1,6 @@
 """Copies of sessions on both faces: fork, export, import."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Request, Response
 
@@ -12,13 +12,17 @@ from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.ignoring import parsed, read_model
 from services.api.routes.sessions import session_id_of, tagged
 from services.api.routes.turns import message_id_of
-from services.api.schemas.archive import ImportRequest
+from services.api.schemas.archive import ExportBody, ImportRequest
 from services.api.schemas.sessions import SessionBody
 from services.api.schemas.turns import ForkRequest
 from services.api.sessions.archive import from_import, to_export, to_markdown
 from shared.contracts.ids import imported_session_id
 
 router = FacedRouter("/sessions")
+
+_FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": ExportBody, "content": {"text/markdown": {"schema": {"type": "string"}}}}
+}
 
 
 @router.post(
@@ -69,6 +73,7 @@ async def fork_session(
     "/{session_id}/export",
     summary="Export a session",
     response_model=None,
+    responses=_FILE,
     errors=(400, 404, 413, 503),
 )
 async def export_session(

@@ -22,6 +22,7 @@ from services.api.deps import (
 from services.api.metering import GeneratingCallerDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
+from services.api.routes.faces import STREAM
 from services.api.routes.ignoring import note_ignored
 from services.api.routes.keyed import starter_of
 from services.api.routes.streamed import StreamedAnswer
@@ -51,7 +52,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "/v1/chat/completions",
     summary="Create a chat completion",
     openapi_extra=_BODY,
-    responses=_ERRORS,
+    responses={**_ERRORS, **STREAM},
 )
 async def create_completion(
     request: Request, state: StateDep, caller: GeneratingCallerDep

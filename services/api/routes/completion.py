@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from services.api.completions.permitted import Attended
 from services.api.completions.retrieved import to_standing_body
 from services.api.deps import CallerDep, StateDep, add_headers
+from services.api.routes.faces import STREAM
 from services.api.routes.resumed import ResumedAnswer
 from services.api.schemas.errors import ErrorBody
 from services.api.streams.numbering import read_cursor
@@ -23,7 +24,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 @router.get(
     "/v1/chat/completions/{completion_id}",
     summary="Read a chat completion, or go on with its stream",
-    responses=_RESPONSES,
+    responses={**_RESPONSES, **STREAM},
 )
 async def get_completion(
     completion_id: str,

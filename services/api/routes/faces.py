@@ -102,6 +102,10 @@ class FacedRouter:
         return self.route("DELETE", path, **options)
 
 
+STREAM: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event-stream": {}}}}
+"""``responses`` of a route that streams where it is asked to."""
+
+
 def json_body(model: str, *, required: bool = True) -> dict[str, Any]:
     """``openapi_extra`` of a route that parses its body by itself with the schema ``model``.
 

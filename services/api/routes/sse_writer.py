@@ -34,7 +34,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
+    # To caches both say no; what is on the way looks for ``no-cache`` to know a stream by.
+    (b"cache-control", b"no-cache, no-store"),
     (b"x-accel-buffering", b"no"),
 )
 

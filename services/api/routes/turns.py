@@ -24,7 +24,7 @@ from services.api.deps import (
 )
 from services.api.metering import GeneratingCallerDep
 from services.api.ports.keys import KeyEntry
-from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.faces import STREAM, FacedRouter, json_body
 from services.api.routes.ignoring import parsed
 from services.api.routes.keyed import starter_of
 from services.api.routes.sessions import session_id_of
@@ -61,6 +61,7 @@ Plan = Callable[[Wanted], Awaitable[Order]]
     summary="Send a message",
     response_model=None,
     openapi_extra=json_body("SendMessageRequest"),
+    responses=STREAM,
 )
 async def send_message(
     session_id: str, request: Request, state: StateDep, caller: GeneratingCallerDep
@@ -119,6 +120,7 @@ async def get_message(
     summary="Ask for another answer",
     response_model=None,
     openapi_extra=json_body("TurnRequest", required=False),
+    responses=STREAM,
 )
 async def regenerate(
     session_id: str, message_id: str, request: Request, state: StateDep, caller: GeneratingCallerDep
@@ -138,6 +140,7 @@ async def regenerate(
     summary="Word a question anew",
     response_model=None,
     openapi_extra=json_body("SendMessageRequest"),
+    responses=STREAM,
 )
 async def edit_message(
     session_id: str, message_id: str, request: Request, state: StateDep, caller: GeneratingCallerDep

@@ -57,7 +57,7 @@ class UpdateSessionRequest(SettingsRequest):
     """Another title, other settings: what is absent stays, null takes a setting away."""
 
     title: Title | None = None
-    version: Annotated[int, Field(strict=True, ge=0)] | None = None
+    version: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
     """Only if it still has this version; ``If-Match`` says the same."""
 
     @field_validator("title")

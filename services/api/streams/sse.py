@@ -13,6 +13,7 @@ import orjson
 from services.api.ports.queue_news import QueueNews
 from services.api.streams.steps import Missing
 from shared.contracts.chat import FinishReason, ToolCall, Usage
+from shared.contracts.event_json import event_json
 from shared.contracts.ids import CompletionId
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -34,7 +35,7 @@ def queued_comment(news: QueueNews, *, beside_ids: bool) -> bytes:
 
 def event(payload: Mapping[str, Any]) -> bytes:
     """One event with a JSON payload."""
-    return b"data: " + orjson.dumps(payload) + b"\n\n"
+    return b"data: " + event_json(payload) + b"\n\n"
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:

@@ -6,15 +6,14 @@ from types import TracebackType
 from typing import Self
 
 import httpx
-import uvicorn
 
 from services.api.__main__ import listen
 from services.api.app import create_app
 from services.api.completions.draining import Drain
+from services.api.http_settings import HttpSettings
 from services.api.llm_settings import LlmSettings
 from services.api.oidc_settings import OidcSettings
-from services.api.protocol import GatewayProtocol
-from services.api.server import GatewayServer
+from services.api.server import GatewayServer, uvicorn_config
 from services.api.settings import ApiSettings, Settings
 from services.api.world import OpenWorld, nats_world
 from shared.contracts.identities import Identity
@@ -31,6 +30,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
     }
     llm = api.pop("llm", LlmSettings())
     assert isinstance(llm, LlmSettings)
+    http = {name: api.pop(name) for name in HttpSettings.model_fields if name in api}
     oidc = api.pop("oidc", OidcSettings())
     assert isinstance(oidc, OidcSettings)
     defaults: dict[str, object] = {
@@ -51,6 +51,7 @@ def quick_settings(url: str = "nats://127.0.0.1:1", **api: object) -> Settings:
         deadlines=DeadlineSettings.model_validate(deadlines),
         llm=llm,
         oidc=oidc,
+        http=HttpSettings.model_validate(http),
     )
 
 
@@ -70,18 +71,7 @@ class RunningGateway:
     async def __aenter__(self) -> Self:
         port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        config = uvicorn.Config(
-            self.app,
-            port=port,
-            http=GatewayProtocol,
-            ws="websockets-sansio",
-            ws_max_size=self._settings.api.socket_message_bytes,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=2,
-        )
+        config = uvicorn_config(self.app, self._settings, port, closing=2)
         patience = self._settings.api.drain_timeout.total_seconds()
         self.server = GatewayServer(config, self.drain, patience=patience)
         self._task = asyncio.create_task(self.server.serve(sockets=[self._listener]))

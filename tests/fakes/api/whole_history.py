@@ -46,6 +46,10 @@ class WholeHistory(FakeHistory):
             operation.question.name: operation for operation in operations
         }
 
+    def add(self, *operations: Operation[Any, Any]) -> None:
+        """Let it answer more."""
+        self._operations |= {operation.question.name: operation for operation in operations}
+
     async def ask(self, question: Question[Q, R], query: Q) -> R:
         answer = await self._operations[question.name].answer(query.to_bytes(), MAX_PAYLOAD)
         reply = question.reply.from_bytes(answer)

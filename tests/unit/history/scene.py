@@ -22,7 +22,7 @@ class Scene:
         self.store = store = store or MemoryStore()
         self.log = MemoryLog()
         self.now = NOON
-        freshness = Freshness(
+        self.freshness = freshness = Freshness(
             store, self.log, Recorder(store), holding=lambda: False, wait=1, pause=self._pause
         )
         searching = Searching(store, store)

@@ -1,0 +1,45 @@
+"""What a connection may cost: ``API_*`` too, but nothing that a use case needs."""
+
+from datetime import timedelta
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.durations import Duration
+
+KIB: Final = 1024
+
+
+class HttpSettings(BaseSettings):
+    """How much of a request the gateway reads, and how long it waits for it."""
+
+    model_config = SettingsConfigDict(env_prefix="API_", frozen=True, extra="ignore")
+
+    max_head_bytes: int = Field(
+        default=64 * KIB, ge=KIB, description="Largest head of a request; beyond it 431."
+    )
+    max_headers: int = Field(
+        default=100, ge=10, description="Most header fields of a request; beyond it 431."
+    )
+    max_url_bytes: int = Field(
+        default=8 * KIB,
+        ge=KIB,
+        description="Longest address of a request, with its query; beyond it 414.",
+    )
+    head_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        gt=timedelta(0),
+        description="A head that is not whole so long after its first byte, or after the "
+        "connection, is not waited for.",
+    )
+    body_deadline: Duration = Field(
+        default=timedelta(minutes=5),
+        gt=timedelta(0),
+        description="A body that is not whole after so long is not waited for, however it comes.",
+    )
+    keep_alive: Duration = Field(
+        default=timedelta(seconds=75),
+        ge=timedelta(seconds=1),
+        description="How long an idle connection stays: longer than clients keep theirs.",
+    )
