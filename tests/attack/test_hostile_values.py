@@ -191,7 +191,8 @@ async def test_a_title_breaks_out_of_no_file_name(scene: Scene, title: str, form
     session = json.loads(made.body)["id"]
     file = await scene.ask("GET", f"/api/chat/sessions/{session}/export?format={form}".encode())
     disposition = file.header("content-disposition") or ""
-    assert re.fullmatch(r'attachment; filename="[A-Za-z0-9-]+\.(json|md)"', disposition)
+    plain, encoded = r'filename="[A-Za-z0-9-]+\.(json|md)"', r"filename\*=UTF-8''[A-Za-z0-9._~%-]+"
+    assert re.fullmatch(f"attachment; {plain}; {encoded}", disposition)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -382,7 +382,7 @@ async def test_administrators_make_list_and_revoke_keys_on_both_faces(
     head = bearer(boss.secret)
     wanted: dict[str, Any] = {
         "user": "carol", "name": "laptop", "models": ["llama*"], "requestsPerMinute": 60,
-        "concurrent": 5, "expiresAt": "2999-01-01T00:00:00Z",
+        "concurrent": 5, "expiresAt": "2999-01-01T00:00:00.000Z",
     }  # fmt: skip
     made = await gateway.http.post("/api/chat/keys/", json=wanted, headers=head)
     assert made.status_code == 201
