@@ -155,7 +155,9 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if self._message_over:
             # An empty line between two requests ends uvicorn's patience with an idle connection.
-            self._expect_head()
+            # As long as an answer goes on there is nothing to expect, however long it takes.
+            if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
+                self._expect_head()
         elif self._bytes_without_body > self.limits.size:
             # Trailers and chunk extensions: httptools would keep the first of any length.
             self._refuse(*too_large(self.limits))

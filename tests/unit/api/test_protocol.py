@@ -17,6 +17,9 @@ BODY = b'{"hello":1}'
 CLOSE = b"GET /end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
+SHORT = 0.05
+
+
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with the path and the body."""
     body = b""
@@ -28,6 +31,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     answer = scope["path"].encode() + b" " + body + b"\n"
     length = (b"content-length", str(len(answer)).encode())
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    if scope["path"] == "/slow":
+        # What passes here is what is tested.
+        await asyncio.sleep(6 * SHORT)
     await send({"type": "http.response.body", "body": answer})
 
 
@@ -122,12 +128,25 @@ async def test_headers_without_end_are_refused_before_they_fill_the_memory(
 )
 async def test_headers_that_do_not_come_are_not_waited_for(begun: bytes) -> None:
     class Hasty(GatewayProtocol):
-        head_timeout = 0.05
+        head_timeout = SHORT
 
     async with connected(Hasty) as client:
         await client.say(begun)
         answer = await client.hear()
     assert refusal_in(answer[answer.rindex(b"HTTP/1.1") :]) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+@pytest.mark.parametrize("after", [b"", b"\r\n"])
+async def test_an_answer_may_take_longer_than_a_head(packets: int, after: bytes) -> None:
+    class Hasty(GatewayProtocol):
+        head_timeout = SHORT
+
+    head = b"POST /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 11\r\n\r\n"
+    async with connected(Hasty) as client:
+        await client.say(*([head + BODY + after] if packets == 1 else [head, BODY, after]))
+        answer = await client.hear()
+    assert answer.endswith(b"/slow " + BODY + b"\n")
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
