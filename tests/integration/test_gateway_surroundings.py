@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from services.api.adapters.nats_connection import NatsConnection
+from services.api.adapters.nats_inbox import NatsInbox
 from shared.contracts import streams
 from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import JetStream
+from shared.tasks import end_tasks
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.history import FakeHistory, history_service
 from tests.fakes.api.worker import announce, scripted_worker
@@ -178,3 +181,28 @@ async def test_a_history_that_falls_far_behind_stops_new_work(
 
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "history_backlog"
+
+
+async def test_what_is_slow_or_fails_after_a_reconnect_keeps_nothing_else_waiting(
+    client: Client,
+) -> None:
+    told = asyncio.Event()
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise RuntimeError("broken")
+
+    async def tell() -> None:
+        told.set()
+
+    inbox = NatsInbox(client)
+    connection = NatsConnection(client, inbox, on_connected=[hang, fail, tell])
+    await connection.begin()
+    watching = asyncio.create_task(connection.watch())
+    try:
+        await asyncio.wait_for(told.wait(), 5)
+    finally:
+        await end_tasks([watching])
+        await inbox.close()

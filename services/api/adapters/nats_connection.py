@@ -1,5 +1,6 @@
 """``Broker`` over the raw client: connected, proven, and proven again after each reconnect."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -90,8 +91,12 @@ class NatsConnection:
             await self._prove(reconnects)
         if self._told != reconnects and self._proven_for == reconnects:
             self._told = reconnects
-            for call in self._on_connected:
-                await call()
+            # Side by side: a stream that runs must not wait until keys and models are read anew,
+            # and what fails is no reason to leave the others out.
+            calls = (call() for call in self._on_connected)
+            for end in await asyncio.gather(*calls, return_exceptions=True):
+                if isinstance(end, Exception):
+                    log.error("not_refreshed", exc_info=end)
 
     async def _prove(self, reconnects: int) -> None:
         try:

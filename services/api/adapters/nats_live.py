@@ -21,7 +21,7 @@ log = structlog.stdlib.get_logger(__name__)
 _PROBE: Final = SessionId("probe")
 _AT_ONCE: Final = 32
 """Subscriptions that are proven side by side: a broker that has just come back has much to do."""
-_TRIES: Final = 10
+_TRIES: Final = 3
 _PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 5.0
 
