@@ -101,6 +101,13 @@ class Having(NamedTuple):
 class TermStore(Protocol):
     """The words that sessions are found by, of titles of yesterday too."""
 
+    async def at_least(self, user_id: UserId, term: str, count: int, *, begun: bool) -> bool:
+        """Whether the word is had that often: once by each session, ``begun`` by each such word.
+
+        It costs less than reading as many.
+        """
+        ...
+
     async def sessions_with(self, user_id: UserId, term: str, limit: int) -> dict[SessionId, bool]:
         """Up to ``limit`` of the user's sessions with this word, and whether a message says it."""
         ...

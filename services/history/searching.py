@@ -64,12 +64,17 @@ class Searching:
         return (await self._with_all(user_id, sought, rest))[:limit]
 
     async def _sought(self, user_id: UserId, asked: Asked) -> _Sought:
-        if not asked.begun:
-            having = await self._terms.sessions_with(user_id, asked.word, self._few)
-            return _Sought(asked, [asked.word], having if len(having) < self._few else None)
-        # Fewer than of a word: what is read of a common beginning leads to no session by itself.
-        few = (self._few + 1) // 2
-        found = await self._terms.beginning(user_id, asked.word, few)
+        # Fewer of a beginning: each stands for a word too, and several for one session.
+        few = (self._few + 1) // 2 if asked.begun else self._few
+        word, begun = asked
+        if await self._terms.at_least(user_id, word, few, begun=begun):
+            words = await self._terms.beginning(user_id, word, _STRIDE) if begun else []
+            return _Sought(asked, list(dict.fromkeys(it.word for it in words)) or [word])
+        if not begun:
+            having = await self._terms.sessions_with(user_id, word, few)
+            # It may have become common in between.
+            return _Sought(asked, [word], having if len(having) < few else None)
+        found = await self._terms.beginning(user_id, word, few)
         if len(found) < few:
             sessions: dict[SessionId, bool] = {}
             for _, session_id, said in found:
@@ -87,15 +92,18 @@ class Searching:
         deleted: bool,
     ) -> list[SessionRecord]:
         result: list[SessionRecord] = []
-        # A common word stands in most of the newest ones; where it does not, take longer strides.
-        count = 2 * limit
+        # A common word stands in most of the newest ones. Where it does not, take strides as long
+        # as what has been seen lets one expect to need.
+        count, seen = limit + limit // 8, 0
         while len(result) < limit:
             batch = await self._store.page(user_id, count, before, deleted=deleted)
             result += await self._with_all(user_id, sought, batch)
             if len(batch) < count:
                 break
             before = (batch[-1].updated_at, batch[-1].id)
-            count = min(2 * count, max(_LARGEST, limit))
+            seen += count
+            expected = (limit - len(result)) * seen // len(result) if result else seen
+            count = min(max(expected * 9 // 8, limit), max(_LARGEST, limit))
         return result[:limit]
 
     async def _with_all(

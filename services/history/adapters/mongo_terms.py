@@ -3,6 +3,9 @@
 ``k`` is ``<user>|<word>``; a word holds no bar, so that the two are told apart. Which words are
 said in messages is marked, and the mark is only ever set: writes commute. A word without the mark
 stands in a title, perhaps one of yesterday: who searches compares it with the title of today.
+
+Whole documents are read: they are four short fields, and choosing among them costs the embedded
+server more than it saves.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -59,12 +62,19 @@ class MongoTerms:
             for at in range(0, len(own), _BATCH):
                 await self._terms.delete_many({"_id": {"$in": own[at : at + _BATCH]}})
 
+    async def at_least(self, user_id: UserId, term: str, count: int, *, begun: bool) -> bool:
+        """See ``TermStore``. Steps over the index: ``count`` would read documents."""
+        query = _from(user_id, term) if begun else {"k": f"{user_id}|{term}"}
+        with border():
+            # Not ``find_one``: it tells the embedded server to take the first.
+            last = self._terms.find(query).skip(count - 1).limit(1)
+            return bool(await last.to_list(1))
+
     async def sessions_with(self, user_id: UserId, term: str, limit: int) -> dict[SessionId, bool]:
         """See ``TermStore``."""
         query = {"k": f"{user_id}|{term}"}
         with border():
-            cursor = self._terms.find(query, {"session_id": 1, "said": 1}).limit(limit)
-            documents = await cursor.to_list(limit)
+            documents = await self._terms.find(query).limit(limit).to_list(limit)
         return {SessionId(it["session_id"]): "said" in it for it in documents}
 
     async def beginning(
@@ -72,11 +82,9 @@ class MongoTerms:
     ) -> list[Having]:
         """See ``TermStore``. One text with one index: both servers use it for the range."""
         own = f"{user_id}|"
-        begin = {"$gte": own + start} if after is None else {"$gt": own + after}
-        query = {"k": {**begin, "$lt": own + start + _AFTER_ALL}}
+        query = _from(user_id, start, after)
         with border():
-            cursor = self._terms.find(query, {"k": 1, "session_id": 1, "said": 1})
-            documents = await cursor.sort("k", 1).limit(limit).to_list(limit)
+            documents = await self._terms.find(query).sort("k", 1).limit(limit).to_list(limit)
         return [
             Having(it["k"].removeprefix(own), SessionId(it["session_id"]), "said" in it)
             for it in documents
@@ -95,12 +103,18 @@ class MongoTerms:
             return {}
         query: Document = {"_id": {"$in": list(keys)}}
         with border():
-            documents = await self._terms.find(query, {"said": 1}).to_list(None)
+            documents = await self._terms.find(query).to_list(None)
         return {keys[it["_id"]]: "said" in it for it in documents}
 
 
 def _id(user_id: UserId, term: str, session_id: SessionId) -> str:
     return f"{user_id}|{term}|{session_id}"
+
+
+def _from(user_id: UserId, start: str, after: str | None = None) -> Document:
+    own = f"{user_id}|"
+    begin = {"$gte": own + start} if after is None else {"$gt": own + after}
+    return {"k": {**begin, "$lt": own + start + _AFTER_ALL}}
 
 
 def _update(key: str, session_id: SessionId, *, said: bool) -> Document:

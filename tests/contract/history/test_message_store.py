@@ -1,5 +1,7 @@
 """What every store must do when a tree of messages is read by ranges."""
 
+import pytest
+
 from services.history.places import Node
 from services.history.records import MessageRecord
 from shared.contracts.ids import CompletionId, MessageId
@@ -144,6 +146,21 @@ async def test_words_are_found_by_their_beginning_in_order(stores: Stores) -> No
     assert await stores.terms.beginning(USER, "plan", 9, "plans") == []
     assert [it.word for it in await stores.terms.beginning(USER, "天", 9)] == ["天", "天気"]
     assert await stores.terms.beginning(USER, "x", 9) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "begun", "times"), [("plan", False, 2), ("pla", False, 0), ("pla", True, 4)]
+)
+async def test_a_word_is_had_at_least_as_often_as_it_is(
+    stores: Stores, word: str, begun: bool, times: int
+) -> None:
+    await stores.turns.add_terms(USER, SESSION, ["plan", "plans", "trip"], said=True)
+    await stores.turns.add_terms(USER, session(2).id, ["planet", "plan"], said=False)
+    await stores.turns.add_terms(OTHER, session(3).id, ["plan", "plane"], said=True)
+
+    for count in range(1, 6):
+        enough = await stores.terms.at_least(USER, word, count, begun=begun)
+        assert enough is (count <= times)
 
 
 async def test_a_word_that_was_said_stays_said_whichever_write_came_first(stores: Stores) -> None:

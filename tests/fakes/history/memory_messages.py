@@ -122,6 +122,11 @@ class MemoryMessages:
         self.repaired.append(session_id)
         return 0
 
+    async def at_least(self, user_id: UserId, term: str, count: int, *, begun: bool) -> bool:
+        if begun:
+            return len(await self.beginning(user_id, term, count)) >= count
+        return len(await self.sessions_with(user_id, term, count)) >= count
+
     async def sessions_with(self, user_id: UserId, term: str, limit: int) -> dict[SessionId, bool]:
         self._check()
         having = {
