@@ -21,6 +21,15 @@ def test_a_module_is_one_idea_of_at_most_250_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 250
 
 
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(it.relative_to(ROOT)) for it in DOCUMENTS])
+def test_nothing_is_left_in_a_document_of_two_versions_that_were_joined(path: Path) -> None:
+    marks = re.compile(r"^(<{7}|>{7}|={7}$|\|{7})", re.MULTILINE)
+    assert marks.search(path.read_text()) is None
+
+
 def test_no_module_has_a_name_that_allows_anything() -> None:
     vague = {"utils", "util", "helpers", "common", "manager", "base", "misc"}
     assert [name for path, name in zip(MODULES, NAMES, strict=True) if path.stem in vague] == []
