@@ -149,13 +149,14 @@ class _History:
                 "retention", self._retention.purge, partial(asyncio.sleep, _RETENTION_INTERVAL)
             ),
         )
-        background.start(
-            "history-keys",
-            again_and_again(
-                "copy-keys", self._key_copying.mend, partial(asyncio.sleep, _KEYS_INTERVAL)
-            ),
-        )
+        background.start("history-keys", self._keep_copying())
         await until_done("consumer", self._log.progress, pause=_RETRY)
+
+    async def _keep_copying(self) -> None:
+        # At once: until it is done, gateways let nobody in.
+        await until_done("copy-keys", self._key_copying.mend, pause=_RETRY)
+        wait = partial(asyncio.sleep, _KEYS_INTERVAL)
+        await again_and_again("copy-keys", self._key_copying.mend, wait)
 
     async def stop(self) -> None:
         """End what queries have begun; asked for again, it goes on."""

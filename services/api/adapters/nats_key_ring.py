@@ -4,6 +4,7 @@ A plain subscription hears a put within milliseconds; what it misses is read a s
 each reconnect the bucket is read from its start, as the broker may have lost its store.
 """
 
+import asyncio
 from typing import Final
 
 import structlog
@@ -45,6 +46,7 @@ class NatsKeyFeed:
         self._complete = bucket.subject(COMPLETE)
         self._stream = streams.bucket_stream(streams.KEYS)
         self._next = 1
+        self._said_complete = asyncio.Event()
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
@@ -83,7 +85,7 @@ class NatsKeyFeed:
 
     async def watch(self) -> None:
         """For ever: read what is not read yet."""
-        await forever(self.refresh, _LOOK_EVERY, "watch-keys")
+        await forever(self.refresh, _LOOK_EVERY, "watch-keys", sooner=self._said_complete)
 
     async def refresh(self) -> None:
         """Read what is not read yet; if that fails, the next time."""
@@ -104,6 +106,8 @@ class NatsKeyFeed:
                 self._take(stored.subject, stored.data)
 
     async def _receive(self, message: Msg) -> None:
+        if message.subject == self._complete:
+            self._said_complete.set()
         self._take(message.subject, message.data)
 
     def _take(self, subject: str, data: bytes) -> None:
