@@ -1,6 +1,6 @@
 """A provisioned nats-server and a connected client for each test."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,18 +73,25 @@ async def other(
         yield running
 
 
+@pytest.fixture(scope="session")
+def shared_mongo(tmp_path_factory: pytest.TempPathFactory) -> Generator[MongoServer]:
+    with MongoServer(tmp_path_factory.mktemp("mongo")) as server:
+        yield server
+
+
 @pytest.fixture
-def mongo(tmp_path: Path) -> MongoServer:
-    return MongoServer(tmp_path / "mongo")
+def mongo(shared_mongo: MongoServer) -> MongoServer:
+    """An empty database. A test may kill the server; the next one finds it running."""
+    shared_mongo.make_anew()
+    return shared_mongo
 
 
 @pytest.fixture
 async def history(
     provisioned: JetStream, client: Client, nats_server: NatsServer, mongo: MongoServer
 ) -> AsyncGenerator[None]:
-    with mongo:
-        async with running_history(history_settings(nats_server.url, mongo.url), client):
-            yield
+    async with running_history(history_settings(nats_server.url, mongo.url), client):
+        yield
 
 
 @pytest.fixture

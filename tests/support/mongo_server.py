@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pymongo import MongoClient
+
 _MAIN = "from nx_27017.nx_27017 import main; main()"
 
 
@@ -54,6 +56,17 @@ class MongoServer:
     def _listening(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def make_anew(self) -> None:
+        """Running and empty, whatever a test has done to it: quicker than a new one."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+        self.thaw()
+        with MongoClient[dict[str, object]](self.url, serverSelectionTimeoutMS=5000) as client:
+            # All databases of nx-27017 share their collections.
+            database = client["parley"]
+            for name in database.list_collection_names():
+                database.drop_collection(name)
 
     def kill(self) -> None:
         """Kill -9."""
