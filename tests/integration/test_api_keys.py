@@ -229,7 +229,7 @@ async def test_the_streams_of_a_revoked_key_end_with_an_error_and_its_completion
                 assert key.secret not in str(error)
                 assert await anext(reader) == "[DONE]"
     await asking.__aexit__(None, None, None)
-    await asyncio.wait_for(job.cancelled.wait(), 2)
+    await job.stopped(within=2)
 
 
 async def test_a_whole_answer_of_a_revoked_key_is_401(
@@ -248,7 +248,7 @@ async def test_a_whole_answer_of_a_revoked_key_is_401(
     reply = await asyncio.wait_for(answer, 2)
     assert reply.status_code == 401
     assert reply.headers["x-should-retry"] == "false"
-    await asyncio.wait_for(job.cancelled.wait(), 2)
+    await job.stopped(within=2)
 
 
 async def test_sockets_of_a_revoked_key_close_with_4401_and_their_turn_stops(
@@ -277,7 +277,7 @@ async def test_sockets_of_a_revoked_key_close_with_4401_and_their_turn_stops(
         await admin_of(client).revoke(key.key.id)
         assert [await speaker.closed(), await watcher.closed()] == [4401, 4401]
         assert time.monotonic() - began < 2
-        await asyncio.wait_for(job.cancelled.wait(), 2)
+        await job.stopped(within=2)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 from nats.aio.client import Client
 
 from services.api.settings import Settings as GatewaySettings
-from shared.contracts.chat import CompletionStatus
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.keyholders import ASK, admin_of, admits, bearer, new_key, ready
 from tests.fakes.api.worker import ScriptedWorker, text_of
@@ -45,7 +44,7 @@ async def test_an_answer_whose_client_has_left_stops_with_its_key(
     asking.cancel()
     await asyncio.wait({asking})
     await admin_of(client).revoke(key_id)
-    await asyncio.wait_for(job.cancelled.wait(), 2)
+    await job.stopped(within=2)
 
 
 async def test_who_repeats_a_request_with_another_key_does_not_take_it_along(
@@ -83,8 +82,7 @@ async def test_a_request_that_ended_with_its_key_runs_anew_with_another(
     await job.say("Hello")
     await admin_of(client).revoke(key_id)
     assert (await first).status_code == 401
-    await asyncio.wait_for(job.cancelled.wait(), 2)
-    await job.end(CompletionStatus.CANCELLED)
+    await job.stopped(within=2)
     again = asyncio.create_task(
         gateway.http.post(ADDRESS, json=ASK, headers=bearer(other) | repeated)
     )

@@ -20,7 +20,6 @@ from services.api.settings import Settings as GatewaySettings
 from services.api.world import World, nats_world
 from shared.clock import utc_now
 from shared.contracts import streams
-from shared.contracts.chat import CompletionStatus
 from shared.contracts.identities import Identity
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.clocks import stopped_at
@@ -143,8 +142,7 @@ async def test_a_client_that_vanishes_before_the_first_byte_frees_its_place_at_o
     job = await worker.take()
     assert await _are(provisioned, 1)
     asking.cancel()
-    await asyncio.wait_for(job.cancelled.wait(), 2)
-    await job.end(CompletionStatus.CANCELLED)
+    await job.stopped(within=2)
     await eventually(lambda: _are(provisioned, 0), within=2)
 
 

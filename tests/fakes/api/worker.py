@@ -183,6 +183,11 @@ class Job:
         await self.record(event)
         await self.send_end(event)
 
+    async def stopped(self, within: float) -> None:
+        """Wait until somebody has it stopped, and end it as an honest worker does."""
+        await asyncio.wait_for(self.cancelled.wait(), within)
+        await self.end(CompletionStatus.CANCELLED)
+
     async def send_end(self, event: CompletionCompleted) -> None:
         """The end frame of an event that stands."""
         await self.send(end_frame(event))
