@@ -1,8 +1,8 @@
 """Composition root: ports into use cases, use cases into routes; nothing connects at import."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -68,26 +68,20 @@ _AT_THE_DOOR: dict[int | str, dict[str, Any]] = {
 """What the guard and the limits answer at any address."""
 
 
-def create_app(
-    settings: Settings, *, drain: Drain | None = None, open_world: OpenWorld = nats_world
-) -> FastAPI:
-    """The gateway.
+Life = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
-    Args:
-        settings: Read once by the caller.
-        drain: What the server tells that it is stopping.
-        open_world: Opens the ports; tests bring their own.
-    """
-    draining = drain or Drain()
+
+def life_of(settings: Settings, drain: Drain, open_world: OpenWorld) -> Life:
+    """What runs from the start of a gateway to its stop, and gives what its routes need."""
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
+    async def life(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             world = await _enter(stack, settings, open_world)
             leases = TurnLeases(world.turns, world.journal)
             grace = settings.api.resume_grace.total_seconds()
             watching = Watching(world.watchers, world.clock, grace=grace)
-            state = build_state(settings, world, leases, watching, draining)
+            state = build_state(settings, world, leases, watching, drain)
             keeping = [
                 asyncio.create_task(state["limits"].leases.keep(), name="renew-leases"),
                 asyncio.create_task(leases.keep(), name="renew-turns"),
@@ -98,10 +92,23 @@ def create_app(
             finally:
                 await end_tasks(keeping)
 
+    return life
+
+
+def create_app(
+    settings: Settings, *, drain: Drain | None = None, open_world: OpenWorld = nats_world
+) -> FastAPI:
+    """The gateway.
+
+    Args:
+        settings: Read once by the caller.
+        drain: What the server tells that it is stopping.
+        open_world: Opens the ports; tests bring their own.
+    """
     app = FastAPI(
         title="Parley",
         version="0.1.0",
-        lifespan=lifespan,
+        lifespan=life_of(settings, drain or Drain(), open_world),
         redirect_slashes=False,
         # FastAPI's pages load their assets from a CDN; /openapi.json is enough until we serve ours.
         docs_url=None,

@@ -69,7 +69,7 @@ async def test_a_token_that_is_meant_for_us_counts_and_a_wrong_one_is_refused(
 
 async def test_what_is_kept_needs_a_token(gateway: RunningGateway, client: Client) -> None:
     await ready(gateway)
-    document = gateway.app.openapi()
+    document = gateway.app.routes.openapi()
     kept = [
         (method, path)
         for path, operations in document["paths"].items()

@@ -8,7 +8,6 @@ from typing import Self
 import httpx
 
 from services.api.__main__ import listen
-from services.api.app import create_app
 from services.api.completions.draining import Drain
 from services.api.http_settings import HttpSettings
 from services.api.llm_settings import LlmSettings
@@ -18,6 +17,7 @@ from services.api.settings import ApiSettings, Settings
 from services.api.world import OpenWorld, nats_world
 from shared.contracts.identities import Identity
 from shared.settings import DeadlineSettings, NatsSettings
+from tests.fakes.api.application import Application
 from tests.support.limits import NO_LIMITS
 from tests.support.nats_keys import seed_file
 from tests.support.waiting import eventually
@@ -61,7 +61,7 @@ class RunningGateway:
     def __init__(self, settings: Settings, *, open_world: OpenWorld = nats_world) -> None:
         self.drain = Drain()
         self._settings = settings
-        self.app = create_app(settings, drain=self.drain, open_world=open_world)
+        self.app = Application(settings, self.drain, open_world)
         patience = settings.api.send_timeout.total_seconds()
         self._listener = listen("127.0.0.1", 0, send_timeout=patience)
         self._task: asyncio.Task[None] | None = None

@@ -4,11 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import httpx
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.api.access.key_ring import KeyRing
-from services.api.app import create_app
 from services.api.background import Background
 from services.api.completions.catalog import Catalog
 from services.api.completions.draining import Drain
@@ -19,6 +17,7 @@ from shared.contracts.chat import CompletionStatus, Failure, FinishReason, ToolC
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
+from tests.fakes.api.application import Application
 from tests.fakes.api.asking import FakeAsking
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
@@ -167,11 +166,11 @@ class FakeWorld:
 @asynccontextmanager
 async def app_of(world: FakeWorld, settings: Settings) -> AsyncGenerator[ASGIApp]:
     """The gateway over ``world``, started, as an ASGI application."""
-    app: FastAPI = create_app(settings, drain=world.drain, open_world=world.open)
-    async with app.router.lifespan_context(app) as state:
+    app = Application(settings, world.drain, world.open)
+    async with app.life(app.routes) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["state"] = dict(state or {})
+            scope["state"] = dict(state)
             await app(scope, receive, send)
 
         yield with_state
