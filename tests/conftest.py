@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, and how to wait for a condition."""
+"""What all tests share: a clean environment, and the servers that are named on the command line."""
 
 import os
 
@@ -13,3 +13,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):  # noqa: TID251 - this is the guard itself
         if name.startswith((*_PREFIXES, "WORKER_", "MONGODB_")):
             monkeypatch.delenv(name)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--mongodb-url``: a server to try the stores on, instead of one in Docker."""
+    parser.addoption(
+        "--mongodb-url",
+        help="The store contracts' MongoDB; they empty its databases parley_test and parley.",
+    )

@@ -48,7 +48,7 @@ async def indexes_of(database: AsyncIOMotorDatabase, asked: list[dict[str, Any]]
     for command in asked:
         find = {key: command[key] for key in ("find", "filter", "sort", "limit") if key in command}
         plan = await database.command("explain", find)
-        names.append(_index_in(plan["queryPlanner"]["winningPlan"]) or SCAN)
+        names.append(_index_in(plan["queryPlanner"].get("winningPlan")) or SCAN)
     return names
 
 

@@ -1,4 +1,7 @@
-"""The stores that the contract is tried on: memory, nx-27017, and MongoDB where Docker runs."""
+"""The stores that the contract is tried on: memory, nx-27017, and MongoDB.
+
+That is the server at ``--mongodb-url``, or one in Docker where that runs.
+"""
 
 from collections.abc import AsyncGenerator, Generator
 
@@ -30,7 +33,11 @@ def nx_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
-def mongodb_url() -> Generator[str]:
+def mongodb_url(request: pytest.FixtureRequest) -> Generator[str]:
+    named = request.config.getoption("--mongodb-url")
+    if named is not None:
+        yield named
+        return
     if not docker_answers():
         pytest.skip("no Docker engine answers, so there is no real MongoDB to try")
     from testcontainers.mongodb import MongoDbContainer
