@@ -1,6 +1,6 @@
 """The WebSockets of the gateway; ``services.api.schemas.sockets`` has their messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel
@@ -24,23 +24,36 @@ SESSIONS: Final[Said] = (
     *(("server", model) for model in LIST_FROM_SERVER),
 )
 
-_TOKEN: Final[dict[str, Any]] = {
-    "ws": {
-        "method": "GET",
-        "query": {
-            "type": "object",
-            "properties": {
-                "token": {
-                    "type": "string",
-                    "description": "Or a header `Authorization: Token <token>`.",
-                },
-                "ticket": {
-                    "type": "string",
-                    "description": "One-time, from `POST /api/chat/tickets/`; instead of a token.",
-                },
-            },
-        },
-    }
+_CALLER: Final[dict[str, Any]] = {
+    "token": {
+        "type": "string",
+        "description": "Or a header `Authorization: Token <token>`.",
+    },
+    "ticket": {
+        "type": "string",
+        "description": "One-time, from `POST /api/chat/tickets/`; instead of a token.",
+    },
+}
+_NOTHING: Final[Mapping[str, Any]] = {}
+_SHOWN: Final[dict[str, Any]] = {
+    "full_content": {
+        "type": "boolean",
+        "default": True,
+        "description": "`false` leaves `full_content` out of the pieces of an answer, and sends "
+        "each at once; with it they are joined as the text grows.",
+    },
+    "join": {
+        "type": "boolean",
+        "default": True,
+        "description": "`false` does not repeat what has been said of a running answer: `resume` "
+        "asks for it.",
+    },
+    "presence": {
+        "type": "boolean",
+        "default": False,
+        "description": "`true` tells how many sockets the session has, at all gateways, whenever "
+        "that changes.",
+    },
 }
 
 
@@ -52,6 +65,7 @@ def socket_channels() -> list[Channel]:
             "/ws/ai-chat/session/{session_id}/",
             "One session: what is asked, what is answered, who types.",
             SESSION,
+            query=_SHOWN,
         ),
         socket_channel(
             "sessions_socket",
@@ -62,8 +76,11 @@ def socket_channels() -> list[Channel]:
     ]
 
 
-def socket_channel(key: str, where: str, description: str, said: Said) -> Channel:
+def socket_channel(
+    key: str, where: str, description: str, said: Said, *, query: Mapping[str, Any] = _NOTHING
+) -> Channel:
     """One socket, from the gateway's point of view as all of the document."""
+    asked = {"type": "object", "properties": {**_CALLER, **query}}
     from_server = tuple(model for direction, model in said if direction == "server")
     from_client = tuple(model for direction, model in said if direction == "client")
     flows = (sends(SERVER, *from_server), receives(SERVER, *from_client))
@@ -73,5 +90,5 @@ def socket_channel(key: str, where: str, description: str, said: Said) -> Channe
         SERVER,
         description,
         tuple(flow for flow in flows if flow.messages),
-        bindings=_TOKEN,
+        bindings={"ws": {"method": "GET", "query": asked}},
     )

@@ -166,6 +166,25 @@ def test_a_message_of_a_socket_is_in_once_it_is_named() -> None:
     assert [each["type"] for each in pair["items"]] == ["integer", "string"]
 
 
+def test_a_socket_has_every_name_that_its_address_is_asked_for() -> None:
+    routes = [path.read_text() for path in (ROOT / "services/api/routes").glob("*socket*.py")]
+    guard = (ROOT / "services/api/guard.py").read_text()
+    shown = {name for text in routes for name in re.findall(r'query_params\.get\("(\w+)"', text)}
+    caller = set(re.findall(r'query_values\(.+\)\.get\("(\w+)"', guard))
+    assert shown
+    assert caller == {"token", "ticket"}
+
+    queries = {
+        key: DOCUMENT["channels"][key]["bindings"]["ws"]["query"]["properties"]
+        for key in ("session_socket", "sessions_socket")
+    }
+
+    assert queries["session_socket"].keys() == shown | caller
+    assert queries["sessions_socket"].keys() == caller
+    assert all(queries["session_socket"][name]["type"] == "boolean" for name in shown)
+    assert all(it["description"] for each in queries.values() for it in each.values())
+
+
 def against_its_schema(path: Path) -> subprocess.CompletedProcess[str]:
     node = shutil.which("node")
     if node is None or not (NODE / "node_modules/@asyncapi/specs").exists():
