@@ -28,7 +28,7 @@ class Changing:
     async def update(self, command: UpdateSession) -> SessionReply:
         """Change title and settings; ``updated_at`` moves. Nothing to change changes nothing.
 
-        A title that is given here stays, whatever messages say.
+        The reply says so. A title that is given here stays, whatever messages say.
 
         Raises:
             SessionNotFound: see ``found``.
@@ -42,7 +42,7 @@ class Changing:
             if command.version not in (None, session.version):
                 raise conflict(session, command.version)
             if _is_so(session, command.title, {**dict.fromkeys(command.cleared), **settings}):
-                return SessionReply(session=session.to_session())
+                return SessionReply(session=session.to_session(), unchanged=True)
             changed = await self._change(session, command, settings)
             if changed is not None:
                 return SessionReply(session=changed.to_session())

@@ -131,7 +131,7 @@ class SessionReply(Reply):
 
     session: Session | None = None
     unchanged: bool | None = None
-    """Of a restore: there was nothing to bring back."""
+    """There was nothing to change, or nothing to bring back."""
 
 
 class GetSession(WireModel):

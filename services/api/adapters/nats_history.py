@@ -50,9 +50,9 @@ class NatsHistory:
         """A session and a page of its messages."""
         return await self.ask(asked.GET_SESSION, query)
 
-    async def update_session(self, command: UpdateSession) -> Session:
+    async def update_session(self, command: UpdateSession) -> SessionReply:
         """A session with another title."""
-        return _session(await self.ask(asked.UPDATE_SESSION, command))
+        return await self.ask(asked.UPDATE_SESSION, command)
 
     async def delete_session(self, command: DeleteSession) -> None:
         """Remove it from sight."""

@@ -12,6 +12,7 @@ from shared.contracts.history import (
     SessionHead,
     SessionHeadQuery,
     SessionPage,
+    SessionReply,
     UpdateSession,
 )
 from shared.contracts.history_health import HistoryHealth
@@ -101,8 +102,8 @@ class History(Asking, Protocol):
         """A session and a page of its messages."""
         ...
 
-    async def update_session(self, command: UpdateSession) -> Session:
-        """A session with another title."""
+    async def update_session(self, command: UpdateSession) -> SessionReply:
+        """A session with another title; the reply says if nothing was to be changed."""
         ...
 
     async def delete_session(self, command: DeleteSession) -> None:

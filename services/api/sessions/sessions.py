@@ -94,9 +94,11 @@ class Sessions:
         return await self._history.get_session(query.model_copy(update={"after_completion": after}))
 
     async def update(self, command: UpdateSession) -> Session:
-        """Another title, other settings."""
-        session = await self._history.update_session(command)
-        self._announcing.updated(command.user_id, session)
+        """Another title, other settings; of what is so already nobody hears anything new."""
+        reply = await self._history.update_session(command)
+        session = whole(reply)
+        if not reply.unchanged:
+            self._announcing.updated(command.user_id, session)
         return session
 
     async def message(

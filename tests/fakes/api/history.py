@@ -106,7 +106,7 @@ class FakeHistory:
             at = by_id.get(at.parent_id) if at.parent_id is not None else None
         return chain[::-1]
 
-    async def update_session(self, command: UpdateSession) -> Session:
+    async def update_session(self, command: UpdateSession) -> SessionReply:
         session = self._find(command.user_id, command.session_id)
         if command.version not in (None, session.version):
             raise VersionConflict("It has changed.")
@@ -115,9 +115,11 @@ class FakeHistory:
             changes |= command.settings.model_dump(exclude_none=True)
         if command.title is not None:
             changes["title"] = command.title
+        if session.model_copy(update=changes) == session:
+            return SessionReply(session=session, unchanged=True)
         renamed = session.model_copy(update={**changes, "version": session.version + 1})
         self.sessions[session.id] = (command.user_id, renamed)
-        return renamed
+        return SessionReply(session=renamed)
 
     async def delete_session(self, command: DeleteSession) -> None:
         session = self._find(command.user_id, command.session_id)
@@ -158,7 +160,7 @@ async def history_service(client: Client, history: FakeHistory) -> AsyncGenerato
         return SessionReply(session=await history.create_session(CreateSession.from_bytes(data)))
 
     async def updated(data: bytes) -> SessionReply:
-        return SessionReply(session=await history.update_session(UpdateSession.from_bytes(data)))
+        return await history.update_session(UpdateSession.from_bytes(data))
 
     async def deleted(data: bytes) -> Reply:
         await history.delete_session(DeleteSession.from_bytes(data))

@@ -16,6 +16,7 @@ from shared.contracts.history import (
     SessionHead,
     SessionHeadQuery,
     SessionPage,
+    SessionReply,
     UpdateSession,
 )
 from shared.contracts.questions import Q, Question, R
@@ -66,8 +67,8 @@ class WholeHistory(FakeHistory):
     async def get_session(self, query: GetSession) -> SessionDetail:
         return await self.ask(asked.GET_SESSION, query)
 
-    async def update_session(self, command: UpdateSession) -> Session:
-        return _there((await self.ask(asked.UPDATE_SESSION, command)).session)
+    async def update_session(self, command: UpdateSession) -> SessionReply:
+        return await self.ask(asked.UPDATE_SESSION, command)
 
     async def delete_session(self, command: DeleteSession) -> None:
         await self.ask(asked.DELETE_SESSION, command)

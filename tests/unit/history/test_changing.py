@@ -106,9 +106,10 @@ async def test_what_is_so_already_is_no_change() -> None:
     before = scene.store.everything()
 
     same = SessionSettings(model="demo", temperature=0.5)
-    again = await _update(scene, title="Mine", settings=same, cleared=["top_p"], version=1)
+    wanted = {"title": "Mine", "settings": same, "cleared": ["top_p"], "version": 1}
+    again = await scene.changing.update(COMMAND.model_copy(update=wanted))
 
-    assert again.version == 1
+    assert (_session(again).version, again.unchanged) == (1, True)
     assert scene.store.everything() == before
     assert (await _update(scene, settings=same, cleared=["tools"], title="Yours")).version == 2
 
