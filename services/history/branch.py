@@ -46,8 +46,12 @@ class Window:
     def siblings(self, node: Node) -> list[MessageId] | None:
         """All with the same parent, this one too, the oldest first; ``None`` if it is alone."""
         same = [it for it in self._levels[node.depth] if it.parent_id == node.parent_id]
-        same.sort(key=lambda it: (it.turn, it.depth, it.id))
-        return [it.id for it in same] if len(same) > 1 else None
+        return [it.id for it in in_order(same)] if len(same) > 1 else None
+
+
+def in_order(nodes: Iterable[Node]) -> list[Node]:
+    """As they came, the oldest first."""
+    return sorted(nodes, key=lambda it: (it.turn, it.depth, it.id))
 
 
 def active_end(leaf: Leaf | None, end: Node | None, newest: Node | None) -> Node | None:

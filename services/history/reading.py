@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.history.branch import newest_of, oldest_of
+from services.history.branch import in_order, newest_of, oldest_of
 from services.history.ends import Ends, shown_with
 from services.history.freshness import Freshness
 from services.history.message_ports import MessageStore
@@ -53,12 +53,14 @@ class Reading:
         end = active if query.leaf is None else await self._named(session, query.leaf)
         if end is None:
             return SessionDetail(session=shown)
+        following = await self._following(session, end) if query.following else None
         stretch = await self._stretch(query, end)
         page = _page(query, stretch)
         if not page:
-            return SessionDetail(session=shown)
+            return SessionDetail(session=shown, following=following)
         return SessionDetail(
             session=shown,
+            following=following,
             messages=await self._texts(session, page, stretch),
             next_before_depth=page[0].depth
             if stretch.more or page[0] != stretch.nodes[0]
@@ -93,6 +95,11 @@ class Reading:
             first = max(query.after_depth, 0) + 1
             last = min(last, first + query.limit - 1)
         return await self._walking.stretch(query.user_id, query.session_id, end, first, last)
+
+    async def _following(self, session: SessionRecord, end: Node) -> list[MessageId]:
+        below = end.depth + 1
+        nodes = await self._messages.nodes(session.user_id, session.id, below, below)
+        return [node.id for node in in_order(nodes) if node.parent_id == end.id]
 
     async def _texts(
         self, session: SessionRecord, page: list[Node], stretch: Stretch

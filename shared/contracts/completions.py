@@ -22,6 +22,8 @@ class AnswerPlace(WireModel):
     depth: int = Field(ge=1)
     turn: int = Field(ge=1)
     new_message_ids: list[MessageId] = Field(default_factory=list)
+    sibling_ids: list[MessageId] | None = None
+    """As in ``StoredMessage``: it is another answer to a question that has one."""
 
 
 class RunCompletion(WireModel):

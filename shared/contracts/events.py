@@ -26,6 +26,8 @@ class NewMessage(WireModel):
     parent_id: MessageId | None = None
     depth: int = Field(ge=1)
     message: Message
+    sibling_ids: list[MessageId] | None = None
+    """As in ``StoredMessage``: it is worded anew, or begins another branch."""
 
 
 class NewTurn(WireModel):

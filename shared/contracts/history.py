@@ -81,9 +81,8 @@ class StoredMessage(WireModel):
     attempts: int | None = None
     """How many workers have run its completion, where that was more than one."""
     continued_at: list[int] | None = None
-    """As in ``CompletionCompleted``."""
     context_omitted: int | None = None
-    """As in ``CompletionCompleted``."""
+    """As in ``CompletionCompleted``, both."""
     sibling_ids: list[MessageId] | None = None
     """All with the same parent, this one too, the oldest first; absent if it has no other."""
 
@@ -127,11 +126,10 @@ class CreateSession(SessionSettings):
 
 
 class SessionReply(Reply):
-    """The session after the command."""
+    """The session after the command; ``unchanged`` says that there was nothing to do."""
 
     session: Session | None = None
     unchanged: bool | None = None
-    """There was nothing to change, or nothing to bring back."""
 
 
 class GetSession(WireModel):
@@ -150,6 +148,8 @@ class GetSession(WireModel):
     after_depth: int | None = None
     """Only messages deeper than this: the cursor of the page after."""
     limit: int = Field(default=200, ge=1, le=1000)
+    following: bool = False
+    """Whether to name the messages after ``leaf``, too."""
 
 
 class SessionDetail(Reply):
@@ -159,6 +159,8 @@ class SessionDetail(Reply):
     messages: list[StoredMessage] = Field(default_factory=list)
     next_before_depth: int | None = None
     next_after_depth: int | None = None
+    following: list[MessageId] | None = None
+    """All whose parent is ``leaf``, the oldest first, where they were asked for."""
 
 
 class UpdateSession(WireModel):
@@ -175,12 +177,11 @@ class UpdateSession(WireModel):
 
 
 class DeleteSession(WireModel):
-    """Soft delete: late events are stored hidden and never undelete."""
+    """Soft delete, if the session still has ``version``: late events never undelete."""
 
     user_id: UserId
     session_id: SessionId
     version: int | None = None
-    """Only if the session still has this one."""
 
 
 class RestoreSession(WireModel):

@@ -8,7 +8,7 @@ from services.api.access.caller import Caller
 from services.api.ports.sessions import Held
 from shared.contracts.chat import FunctionTool, Message, ResponseFormat, Sampling
 from shared.contracts.history import MessageRef, SessionHead
-from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class TurnPlan:
     """Older messages of the branch that the model is not shown."""
     droppable: int
     """Messages after the leading system ones that may be left out, too."""
+    beside: Sequence[MessageId] = ()
+    """What follows ``parent`` already, the oldest first."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ conversation, a shortened one, or the last message again.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from services.api.completions.orders import TurnPlan
 from shared.contracts import ids
 from shared.contracts.chat import Message
 from shared.contracts.completions import AnswerPlace
 from shared.contracts.events import NewMessage, NewTurn
 from shared.contracts.history import TITLE_LENGTH, MessageRef, SessionHead
-from shared.contracts.ids import CompletionId, SessionId
+from shared.contracts.ids import CompletionId, MessageId, SessionId
 
 _TITLE_WORDS: Final = 5
 
@@ -48,9 +49,13 @@ def place_under(
     parent: MessageRef | None,
     new: Sequence[Message],
     completion_id: CompletionId,
+    beside: Sequence[MessageId] = (),
 ) -> PlacedTurn:
-    """Place new messages, and the answer to them, after ``parent``."""
+    """Place new messages, and the answer to them, after ``parent``; ``beside`` what follows it."""
     stored = _number(new, parent, completion_id)
+    if stored:
+        siblings = _with(beside, stored[0].id)
+        stored[0] = stored[0].model_copy(update={"sibling_ids": siblings})
     last = stored[-1] if stored else parent
     turn_number = head.turn + 1
     turn = NewTurn(
@@ -59,15 +64,25 @@ def place_under(
         messages=stored,
         title=None if head.titled else _title_of(new),
     )
+    answer = ids.message_id(completion_id, "assistant")
     place = AnswerPlace(
         session_id=session_id,
-        message_id=ids.message_id(completion_id, "assistant"),
+        message_id=answer,
         parent_id=last.id if last is not None else None,
         depth=last.depth + 1 if last is not None else 1,
         turn=turn_number,
         new_message_ids=[message.id for message in stored],
+        sibling_ids=_with(beside, answer) if not stored else None,
     )
     return PlacedTurn(turn, place)
+
+
+def place_planned(
+    session_id: SessionId, plan: TurnPlan, completion_id: CompletionId
+) -> PlacedTurn:
+    """Place a turn that was planned."""
+    head, parent, new = plan.head, plan.parent, plan.new
+    return place_under(session_id, head, parent, new, completion_id, plan.beside)
 
 
 def title_from(text: str) -> str | None:
@@ -77,6 +92,10 @@ def title_from(text: str) -> str | None:
         return None
     more = "..." if len(words) > _TITLE_WORDS else ""
     return " ".join(words[:_TITLE_WORDS])[: TITLE_LENGTH - len(more)] + more
+
+
+def _with(beside: Sequence[MessageId], new: MessageId) -> list[MessageId] | None:
+    return [*beside, new] if beside else None
 
 
 def _after_last_answer(messages: Sequence[Message]) -> Sequence[Message]:

@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 from services.api.completions.announcing import Announcing
 from services.api.completions.orders import TurnPlan
-from services.api.completions.placing import PlacedTurn, place_turn, place_under
+from services.api.completions.placing import PlacedTurn, place_planned, place_turn, place_under
 from services.api.completions.turn_lease import Lease, TurnLeases
 from services.api.completions.turn_states import busy
 from services.api.ports.sessions import Held, History, TurnState
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
-from shared.contracts.history import MessageRef, SessionHead, SessionHeadQuery
-from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.errors import HistoryUnavailable
+from shared.contracts.history import GetSession, MessageRef, SessionHead, SessionHeadQuery
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+from shared.errors import HistoryUnavailable, MessageNotFound
 
 
 class Seat(NamedTuple):
@@ -58,6 +58,10 @@ class Seating:
         head = await self._head(user_id, session_id, held)
         # Placed first: whatever fails from the lease on must give it back.
         placed = place_turn(session_id, head, messages, completion_id)
+        question = head.last_user
+        if not placed.place.new_message_ids and question is not None:
+            beside = await self._answers(user_id, session_id, question)
+            placed = place_under(session_id, head, question, [], completion_id, beside)
         lease = await self._leases.take(session_id, user_id, completion_id, held)
         return Seat(lease, head, placed)
 
@@ -70,7 +74,7 @@ class Seating:
             SessionBusy: a turn is running, or has begun since the plan was made.
             BrokerUnavailable: the broker is away.
         """
-        placed = place_under(session_id, plan.head, plan.parent, plan.new, completion_id)
+        placed = place_planned(session_id, plan, completion_id)
         lease = await self._leases.take(session_id, user_id, completion_id, plan.held)
         head, parent = plan.head, plan.parent
         if parent is not None and parent.role == "user":
@@ -114,6 +118,18 @@ class Seating:
         if end is not None and end.status is not CompletionStatus.REJECTED:
             lease = seat.lease
             self._announcing.turn_ended(lease.state.user_id, lease.session_id, end.completion_id)
+
+    async def _answers(
+        self, user_id: UserId, session_id: SessionId, question: MessageRef
+    ) -> Sequence[MessageId]:
+        query = GetSession(
+            user_id=user_id, session_id=session_id, leaf=question.id, limit=1, following=True
+        )
+        try:
+            return (await self._history.get_session(query)).following or ()
+        except (HistoryUnavailable, MessageNotFound):
+            # The answer is told without those beside it: reading them shows them.
+            return ()
 
     async def _head(self, user_id: UserId, session_id: SessionId, held: Held | None) -> SessionHead:
         last = held.state.last if held is not None else None

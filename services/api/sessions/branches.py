@@ -44,11 +44,15 @@ class Branches:
         return detail.messages[-1]
 
     async def begin(
-        self, place: Place, leaf: MessageId | None
+        self, place: Place, leaf: MessageId | None, *, following: bool
     ) -> tuple[Session, SessionDetail | None]:
-        """The session, and the newest page of the branch to ``leaf``; ``None`` is before all."""
+        """The session, and the newest page of the branch to ``leaf``; ``None`` is before all.
+
+        With ``following`` it names what comes after ``leaf``.
+        """
+        limit = _PAGE if leaf is not None else 1
         with _named("parent_id"):
-            detail = await self._page(place, leaf, limit=_PAGE if leaf is not None else 1)
+            detail = await self._page(place, leaf, limit=limit, following=following)
         if detail.session is None:
             raise SessionNotFound("This session does not exist.", param="session_id")
         return detail.session, detail if leaf is not None else None
@@ -81,6 +85,7 @@ class Branches:
         limit: int,
         before_depth: int | None = None,
         after_depth: int | None = None,
+        following: bool = False,
     ) -> SessionDetail:
         return await self._history.get_session(
             GetSession(
@@ -91,6 +96,7 @@ class Branches:
                 before_depth=before_depth,
                 after_depth=after_depth,
                 limit=limit,
+                following=following,
             )
         )
 

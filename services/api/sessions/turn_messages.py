@@ -26,6 +26,7 @@ def question_of(order: Order) -> StoredMessage | None:
     if plan is None or own_id is None:
         return None
     asked = plan.new[-1]
+    alone = len(plan.new) > 1 or not plan.beside
     return StoredMessage(
         id=own_id,
         role=asked.role,
@@ -34,6 +35,7 @@ def question_of(order: Order) -> StoredMessage | None:
         parent_id=plan.parent.id if plan.parent is not None else None,
         depth=plan.parent.depth + 1 if plan.parent is not None else 1,
         completion_id=order.completion_id,
+        sibling_ids=None if alone else [*plan.beside, own_id],
     )
 
 
@@ -53,6 +55,7 @@ def question_of_turn(accepted: CompletionAccepted) -> StoredMessage | None:
         parent_id=new.parent_id,
         depth=new.depth,
         completion_id=accepted.completion_id,
+        sibling_ids=new.sibling_ids,
     )
 
 
@@ -78,4 +81,5 @@ def answer_of(end: CompletionCompleted) -> StoredMessage | None:
         attempts=end.attempts if end.attempts > 1 else None,
         continued_at=end.continued_at,
         context_omitted=end.context_omitted,
+        sibling_ids=place.sibling_ids,
     )

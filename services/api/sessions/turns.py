@@ -113,8 +113,9 @@ class Turns:
             BrokerUnavailable: the broker is away.
         """
         held, head = await self._stand(wanted)
-        leaf = parent_id or (head.leaf.id if head.leaf is not None else None)
-        return await self._order(wanted, held, head, leaf, [message])
+        end = head.leaf.id if head.leaf is not None else None
+        beside = () if parent_id in (None, end) else None
+        return await self._order(wanted, held, head, parent_id or end, [message], beside)
 
     async def regenerate(self, wanted: Wanted, message_id: MessageId) -> Order:
         """Another answer beside an answer, or to a question; the former one stays.
@@ -127,10 +128,10 @@ class Turns:
         held, head = await self._stand(wanted)
         message = await self._message(wanted, held, message_id)
         if message.role == "user":
-            return await self._order(wanted, held, head, message.id, [])
+            return await self._order(wanted, held, head, message.id, [], None)
         if message.role != "assistant" or message.parent_id is None:
             raise InvalidRequest("Only a question can be answered anew.", param="message_id")
-        return await self._order(wanted, held, head, message.parent_id, [])
+        return await self._order(wanted, held, head, message.parent_id, [], _same(message))
 
     async def edit(self, wanted: Wanted, message_id: MessageId, message: Message) -> Order:
         """Another wording beside a question, and its answer; the former ones stay.
@@ -144,7 +145,8 @@ class Turns:
         former = await self._message(wanted, held, message_id)
         if former.role != "user":
             raise InvalidRequest("Only a question can be worded anew.", param="message_id")
-        return await self._order(wanted, held, head, former.parent_id, [message])
+        beside = _same(former)
+        return await self._order(wanted, held, head, former.parent_id, [message], beside)
 
     async def _stand(self, wanted: Wanted) -> tuple[Held | None, SessionHead]:
         held = await self._leases.look(wanted.session_id)
@@ -171,9 +173,12 @@ class Turns:
         head: SessionHead,
         leaf: MessageId | None,
         new: Sequence[Message],
+        beside: Sequence[MessageId] | None,
     ) -> Order:
         place = _place(wanted, held)
-        session, newest = await self._branches.begin(place, leaf)
+        session, newest = await self._branches.begin(place, leaf, following=beside is None)
+        if beside is None:
+            beside = (newest.following if newest is not None else None) or ()
         settings = await self._defaults.resolve(wanted.user_id, wanted.settings, session)
         if settings.model is None:
             message = "No model is named: neither here nor in the session, and there is no default."
@@ -208,6 +213,7 @@ class Turns:
                 new=new,
                 omitted=fitted.omitted,
                 droppable=fitted.droppable,
+                beside=beside,
             ),
         )
 
@@ -219,6 +225,10 @@ class Turns:
 
 def _place(wanted: Wanted, held: Held | None) -> Place:
     return Place(wanted.user_id, wanted.session_id, _last(held, wanted.user_id))
+
+
+def _same(message: StoredMessage) -> list[MessageId]:
+    return message.sibling_ids or [message.id]
 
 
 def _last(held: Held | None, user_id: UserId) -> CompletionId | None:

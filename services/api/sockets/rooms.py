@@ -14,7 +14,7 @@ from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import Cancellations
 from services.api.completions.completions import Completions
 from services.api.completions.orders import Order
-from services.api.completions.placing import place_under
+from services.api.completions.placing import place_planned
 from services.api.completions.turn_states import busy
 from services.api.limits.pace import Pace
 from services.api.sessions.turn_messages import question_of
@@ -242,5 +242,4 @@ def _place(order: Order) -> AnswerPlace | None:
     plan = order.plan
     if plan is None or order.session_id is None:
         return None
-    placed = place_under(order.session_id, plan.head, plan.parent, plan.new, order.completion_id)
-    return placed.place
+    return place_planned(order.session_id, plan, order.completion_id).place
