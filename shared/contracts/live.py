@@ -29,7 +29,7 @@ class LiveEvent(WireModel):
     origin: str
     """The gateway, and the socket where one caused it: ``<gateway>`` or ``<gateway>/<socket>``."""
     completion_id: CompletionId | None = None
-    """Of the turn."""
+    """Of the turn; of one that has ended, for ``session_updated``."""
     message_id: MessageId | None = None
     """Of the user message of a turn that has started; absent for a regenerate."""
     content: str | None = None
@@ -43,5 +43,7 @@ class LiveEvent(WireModel):
     """Sockets of the session that ``origin`` has open, for ``present``."""
     asks: bool = False
     """Whether ``origin`` wants to hear the same of the others for a while, for ``present``."""
+    title: str | None = None
+    """That its session gets by it, for ``turn_started``."""
     session: Session | None = None
     """As it is now, for ``session_created`` and ``session_updated``."""

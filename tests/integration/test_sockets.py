@@ -228,14 +228,42 @@ async def test_the_list_shows_sessions_as_they_come_change_and_go(
         asked = asyncio.create_task(
             gateway.http.post(f"/api/chat/sessions/{session}/send_message/", json={"message": "hi"})
         )
+        begun = await person.next("session_updated")
         job = await worker.take()
         await job.say("hello")
         await job.end()
         assert (await asked).status_code == 200
-        assert (await person.next("session_updated"))["session"]["message_count"] == 2
+        assert begun["answering"] == (await asked).headers["x-completion-id"]
+        assert begun["session"]["title"] == "Mine"
+        ended = await person.next("session_updated")
+        assert ended["session"]["message_count"] == 2
+        assert "answering" not in ended
         await gateway.http.delete(f"/api/chat/sessions/{session}/")
         gone = await person.next()
         assert gone == {"type": "session_deleted", "session_id": session}
+
+
+async def test_the_list_shows_the_title_of_a_session_that_begins_to_answer(
+    gateway: RunningGateway, other: RunningGateway, worker: ScriptedWorker
+) -> None:
+    session = await new_session(gateway)
+    async with (
+        SocketClient(other.url, "/ws/ai-chat/sessions/") as person,
+        at(gateway, session) as here,
+    ):
+        await person.next("connection_established")
+        await here.say(send("How do I use decorators here?"))
+        begun = await person.next("session_updated")
+        job = await worker.take()
+        assert begun["answering"] == job.command.completion_id
+        assert begun["session"]["title"] == "How do I use decorators..."
+        await gateway.http.patch(f"/api/chat/sessions/{session}/", json={"temperature": 0.5})
+        assert (await person.next("session_updated"))["answering"] == begun["answering"]
+        await here.say({"type": "stop_generation"})
+        await eventually(job.cancelled.is_set)
+        await job.end(CompletionStatus.CANCELLED)
+        assert "answering" not in await person.next("session_updated")
+        await here.next("ai_message_stopped")
 
 
 async def test_a_stopping_gateway_sends_its_sockets_to_another_one(

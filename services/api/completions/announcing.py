@@ -37,8 +37,14 @@ class Announcing:
             session_id=accepted.turn.session_id,
             origin=self.gateway_id,
             completion_id=accepted.completion_id,
+            title=accepted.turn.title,
         )
         await self.say(accepted.user_id, event)
+
+    def taken_back(self, accepted: CompletionAccepted) -> None:
+        """It could not be queued: lists show no longer that it is being answered."""
+        if accepted.turn is not None:
+            self.turn_ended(accepted.user_id, accepted.turn.session_id, accepted.completion_id)
 
     def turn_ended(
         self, user_id: UserId, session_id: SessionId, completion_id: CompletionId

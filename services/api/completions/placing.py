@@ -77,9 +77,7 @@ def place_under(
     return PlacedTurn(turn, place)
 
 
-def place_planned(
-    session_id: SessionId, plan: TurnPlan, completion_id: CompletionId
-) -> PlacedTurn:
+def place_planned(session_id: SessionId, plan: TurnPlan, completion_id: CompletionId) -> PlacedTurn:
     """Place a turn that was planned."""
     head, parent, new = plan.head, plan.parent, plan.new
     return place_under(session_id, head, parent, new, completion_id, plan.beside)

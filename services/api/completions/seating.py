@@ -115,7 +115,8 @@ class Seating:
         self._leases.forget(seat.lease)
 
     def _tell(self, seat: Seat, end: CompletionCompleted | None) -> None:
-        if end is not None and end.status is not CompletionStatus.REJECTED:
+        # Of one that is taken back, too: lists show that it is being answered.
+        if end is not None:
             lease = seat.lease
             self._announcing.turn_ended(lease.state.user_id, lease.session_id, end.completion_id)
 

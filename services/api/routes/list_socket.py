@@ -15,9 +15,10 @@ from services.api.limits.refusals import OverLimit
 from services.api.routes.socket_connection import close, refuse
 from services.api.routes.socket_parts import attended, connection_of, outlet_of
 from services.api.schemas.sockets import LIST_ESTABLISHED, ConnectionEstablished
-from services.api.sockets.list_news import ListNews
+from services.api.sockets.list_feed import ListFeed
 from services.api.sockets.outlet import RESTART, SLOW, TOO_MANY
-from shared.contracts.live import LiveEvent
+from shared.contracts.history import GetSession, Session
+from shared.contracts.ids import SessionId
 from shared.errors import ChatError
 
 router = APIRouter()
@@ -56,18 +57,16 @@ async def no_socket(websocket: WebSocket) -> None:
 async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> None:
     outlet = outlet_of(websocket, state)
 
-    news = ListNews()
+    async def read(session_id: SessionId) -> Session | None:
+        query = GetSession(user_id=caller.user_id, session_id=session_id, limit=1)
+        return (await state["sessions"].page_of(query)).session
 
-    def heard(event: LiveEvent) -> None:
-        message = news.of(event)
-        if message is not None:
-            outlet.send(message)
-
+    feed = ListFeed(read, state["background"], outlet.send)
     try:
         state["limits"].pace.count(caller.user_id)
         # What was missed cannot be told: its client reads the list again when it comes back.
         listening = await state["live"].listen(
-            caller.user_id, None, heard, lambda: outlet.close(RESTART)
+            caller.user_id, None, feed.heard, lambda: outlet.close(RESTART)
         )
     except ChatError as error:
         await refuse(websocket, error, TOO_MANY if isinstance(error, OverLimit) else SLOW)

@@ -178,6 +178,8 @@ class SessionChanged(ServerMessage):
 
     type: Literal["session_created", "session_updated"]
     session: SessionBody
+    answering: Sparse[str] = None
+    """The completion that is under way in it; said when it begins, and gone when it has ended."""
 
 
 class SessionDeleted(ServerMessage):

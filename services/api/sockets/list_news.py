@@ -1,16 +1,19 @@
 """What the list of sessions is told of live events: the newest word on each session counts."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from services.api.completions.answers import to_session_body
 from services.api.schemas.sockets import ServerMessage, SessionChanged, SessionDeleted
-from shared.contracts.history import Session
-from shared.contracts.ids import SessionId
+from shared.contracts.history import DEFAULT_TITLE, Session
+from shared.contracts.ids import CompletionId, SessionId
 from shared.contracts.live import LiveEvent
 
 _REMEMBERED: Final = 256
+_ANSWERING: Final = 32
+
+Kind = Literal["session_created", "session_updated"]
 
 
 class _Stand(NamedTuple):
@@ -20,31 +23,73 @@ class _Stand(NamedTuple):
     updated_at: datetime
 
 
+class _Answering(NamedTuple):
+    """A session with a turn under way, as it was told last."""
+
+    completion_id: CompletionId
+    session: Session
+
+
 class ListNews:
     """Of one socket. Gateways read sessions before they tell of them, and tell in any order."""
 
     def __init__(self) -> None:
         self._stands: OrderedDict[SessionId, _Stand | None] = OrderedDict()
+        self._answering: OrderedDict[SessionId, _Answering] = OrderedDict()
+        self._ended: deque[CompletionId] = deque(maxlen=_REMEMBERED)
 
     def of(self, event: LiveEvent) -> ServerMessage | None:
         """What to say of an event; ``None`` where something newer was said, or it is no news."""
         if event.type == "session_deleted":
+            self._answering.pop(event.session_id, None)
             self._remember(event.session_id, None)
             return SessionDeleted(session_id=event.session_id)
         if event.session is None:
             return None
         if event.type == "session_created":
             return self._told("session_created", event.session)
-        if event.type != "session_updated" or self._is_old(event.session):
+        if event.type != "session_updated":
             return None
-        return self._told("session_updated", event.session)
+        shown = self._end(event.session_id, event.completion_id)
+        if not self._is_old(event.session):
+            return self._told("session_updated", event.session)
+        # What was read for it is old, but that it is answered no more is news.
+        return self._told("session_updated", shown) if shown is not None else None
 
-    def _told(self, kind: str, session: Session) -> ServerMessage:
+    def begun(self, event: LiveEvent, session: Session) -> ServerMessage | None:
+        """What to say of a turn that has begun in a session, which was read since then."""
+        completion_id = event.completion_id
+        if completion_id is None or completion_id in self._ended or self._is_old(session):
+            return None
+        if event.title is not None and session.title == DEFAULT_TITLE:
+            session = session.model_copy(update={"title": event.title})
+        self._answering[session.id] = _Answering(completion_id, session)
+        self._answering.move_to_end(session.id)
+        while len(self._answering) > _ANSWERING:
+            self._answering.popitem(last=False)
+        return self._told("session_updated", session)
+
+    def _end(self, session_id: SessionId, completion_id: CompletionId | None) -> Session | None:
+        """The session as it is shown, where it is shown as being answered by this completion."""
+        if completion_id is None:
+            return None
+        self._ended.append(completion_id)
+        answering = self._answering.get(session_id)
+        if answering is None or answering.completion_id != completion_id:
+            return None
+        del self._answering[session_id]
+        return answering.session
+
+    def _told(self, kind: Kind, session: Session) -> ServerMessage:
         self._remember(session.id, _stand(session))
-        body = to_session_body(session)
-        if kind == "session_created":
-            return SessionChanged(type="session_created", session=body)
-        return SessionChanged(type="session_updated", session=body)
+        answering = self._answering.get(session.id)
+        if answering is not None:
+            self._answering[session.id] = answering._replace(session=session)
+        return SessionChanged(
+            type=kind,
+            session=to_session_body(session),
+            answering=answering.completion_id if answering is not None else None,
+        )
 
     def _is_old(self, session: Session) -> bool:
         if session.id not in self._stands:

@@ -32,3 +32,18 @@ async def test_a_change_is_announced_with_its_version() -> None:
 
     told = [event.session for event in world.live.said if event.type == "session_updated"]
     assert [(it.title, it.version) for it in told if it is not None] == [("Mine", 2), ("Ours", 3)]
+
+
+async def test_a_turn_that_is_taken_back_is_announced_as_over() -> None:
+    world = FakeWorld()
+    world.history = WholeHistory()
+    world.queue.full = True
+    async with client_of(world) as client:
+        made = await client.post(SESSIONS, json={"model": "demo"})
+        path = f"{SESSIONS}{made.json()['id']}/send_message/"
+        assert (await client.post(path, json={"message": "Hello"})).status_code == 429
+        await world.background.aclose(1)
+
+    begun, over = [event for event in world.live.said if event.completion_id is not None]
+    assert (begun.type, begun.title) == ("turn_started", "Hello")
+    assert (over.type, over.completion_id) == ("session_updated", begun.completion_id)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from services.api.schemas.sockets import ServerMessage, SessionChanged
 from services.api.sockets.list_news import ListNews
-from shared.contracts.history import Session
+from shared.contracts.history import DEFAULT_TITLE, Session
 from shared.contracts.ids import SessionId, new_session_id
 from shared.contracts.live import LiveEvent
 from tests.fakes.api.history import NOON
@@ -26,6 +26,16 @@ def session(session_id: SessionId = HERE, *, version: int = 1, minutes: int = 0)
 def word(kind: str, about: Session | None, session_id: SessionId = HERE) -> LiveEvent:
     event = {"type": kind, "session_id": session_id, "origin": "gw", "session": about}
     return LiveEvent.model_validate(event)
+
+
+def turn(kind: str, about: Session | None, completion: str, title: str | None = None) -> LiveEvent:
+    more = {"completion_id": completion, "title": title}
+    return word(kind, about).model_copy(update=more)
+
+
+def answering(message: ServerMessage | None) -> str | None:
+    assert isinstance(message, SessionChanged)
+    return message.answering
 
 
 def title(message: ServerMessage | None) -> str | None:
@@ -64,3 +74,55 @@ def test_only_so_much_is_remembered() -> None:
         other = new_session_id()
         news.of(word("session_updated", session(other), other))
     assert title(news.of(word("session_updated", session(version=1)))) == "1.0"
+
+
+def test_a_session_is_answering_from_the_beginning_of_a_turn_to_its_end() -> None:
+    news = ListNews()
+    begun = news.begun(turn("turn_started", None, "c1", "Hello"), session())
+    assert answering(begun) == "c1"
+    assert title(begun) == "1.0"
+    renamed = news.of(word("session_updated", session(version=2)))
+    assert (answering(renamed), title(renamed)) == ("c1", "2.0")
+    ended = news.of(turn("session_updated", session(version=2, minutes=1), "c1"))
+    assert (answering(ended), title(ended)) == (None, "2.1")
+
+
+def test_a_first_turn_gives_its_title_before_it_is_stored() -> None:
+    untitled = session().model_copy(update={"title": DEFAULT_TITLE})
+    begun = ListNews().begun(turn("turn_started", None, "c1", "Hello"), untitled)
+    assert title(begun) == "Hello"
+    titled = ListNews().begun(turn("turn_started", None, "c1", "Hello"), session())
+    assert title(titled) == "1.0"
+
+
+def test_a_beginning_that_was_read_after_the_end_is_no_news() -> None:
+    news = ListNews()
+    news.of(turn("session_updated", session(minutes=1), "c1"))
+    assert news.begun(turn("turn_started", None, "c1"), session(minutes=1)) is None
+    assert answering(news.begun(turn("turn_started", None, "c2"), session(minutes=1))) == "c2"
+
+
+def test_an_end_whose_session_was_read_too_early_ends_what_is_shown() -> None:
+    news = ListNews()
+    news.begun(turn("turn_started", None, "c1"), session())
+    news.of(word("session_updated", session(version=3, minutes=5)))
+    ended = news.of(turn("session_updated", session(version=2, minutes=4), "c1"))
+    assert (answering(ended), title(ended)) == (None, "3.5")
+    assert news.of(turn("session_updated", session(version=2, minutes=4), "c0")) is None
+
+
+def test_what_is_deleted_is_not_answering() -> None:
+    news = ListNews()
+    news.begun(turn("turn_started", None, "c1"), session())
+    news.of(word("session_deleted", None))
+    assert news.of(turn("session_updated", session(minutes=9), "c1")) is None
+    assert news.begun(turn("turn_started", None, "c2"), session(minutes=9)) is None
+
+
+def test_only_so_many_are_known_to_answer() -> None:
+    news = ListNews()
+    news.begun(turn("turn_started", None, "c1"), session())
+    for number in range(32):
+        other = session(new_session_id())
+        assert answering(news.begun(turn("turn_started", None, f"o{number}"), other))
+    assert answering(news.of(word("session_updated", session(version=2)))) is None
