@@ -89,8 +89,16 @@ async def export_session(
         body, kind, ending = to_markdown(session, messages).encode(), "text/markdown", "md"
     else:
         exported = to_export(session, messages)
-        camel = request.url.path.startswith("/api/")
-        text = exported.model_dump_json(by_alias=camel, exclude_none=True, indent=2)
-        body, kind, ending = text.encode(), "application/json", "json"
+        body = _readable(exported, request.url.path, state["max_body_bytes"])
+        kind, ending = "application/json", "json"
     headers = {"Content-Disposition": attachment(session.title, ending)}
     return Response(body, media_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+def _readable(exported: ExportBody, path: str, limit: int) -> bytes:
+    """Indented, unless that alone would keep it from being imported again."""
+    camel = path.startswith("/api/")
+    indented = exported.model_dump_json(by_alias=camel, exclude_none=True, indent=2).encode()
+    if len(indented) <= limit:
+        return indented
+    return exported.model_dump_json(by_alias=camel, exclude_none=True).encode()

@@ -37,7 +37,9 @@ async def list_sessions(
     """The session that changed last comes first.
 
     ``search`` wants every one of its words in the title or the messages, of the last one at least
-    the beginning; ``deleted`` lists those that can be restored.
+    the beginning. A beginning that very many words share stands, in messages, for those that come
+    first in the order of letters: typing on finds the others. ``deleted`` lists those that can be
+    restored.
     """
     if search is not None and "\0" in search:
         raise InvalidRequest("Text must not hold the character U+0000.", param="search")

@@ -3,12 +3,14 @@
 import json
 import re
 from email.message import Message as Headers
+from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
 import pytest
 
+from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.whole_history import WholeHistory
 from tests.fakes.api.world import FakeWorld, client_of
 
@@ -81,6 +83,31 @@ async def test_headings_say_who_spoke_and_when() -> None:
         "## Assistant (demo), 2025-01-01 11:30 UTC",
     ]
     assert "Hi\nthere" in text
+
+
+async def test_json_is_not_indented_where_that_would_keep_it_from_being_imported() -> None:
+    world = FakeWorld()
+    world.history = WholeHistory()
+    messages = [
+        {"id": f"{n}", "role": "user", "content": "Hi", "createdAt": "2025-01-01T10:00:00Z"}
+        for n in range(200)
+    ]
+    for parent, message in pairwise(messages):
+        message["parentId"] = parent["id"]
+    file = {"format": "parley-session", "title": "Plans", "messages": messages}
+    async with client_of(world) as client:
+        made = await client.post(f"{SESSIONS}import/", json=file)
+        assert made.status_code == 201, made.text
+        path = f"{SESSIONS}{made.json()['id']}/export/"
+        indented = len((await client.get(path)).content)
+    for limit, readable in ((indented, True), (indented - 1, False)):
+        settings = quick_settings(max_body_bytes=limit)
+        async with client_of(world, settings) as client:
+            exported = await client.get(path)
+            brought = await client.post(f"{SESSIONS}import/", content=exported.content)
+        assert ("\n  " in exported.text) is readable
+        assert len(exported.json()["messages"]) == 200
+        assert brought.status_code == 201, brought.text
 
 
 async def test_json_is_indented_and_keeps_its_letters() -> None:

@@ -160,6 +160,7 @@ async def test_an_import_of_an_export_gives_the_same_export(
         file = (await client.get(f"{face}{SESSION}/export/")).content
         brought = await client.post(f"{face}import/", content=file)
         assert brought.status_code == 201, brought.text
+        assert "x-parley-ignored" not in brought.headers
         new = SessionId(brought.json()["id"])
         again = await _export(client, new)
 

@@ -92,6 +92,26 @@ async def test_a_common_beginning_stands_for_its_first_words_and_for_itself() ->
     assert [record.id for record in page] == [session(many).id, *first]
 
 
+async def test_who_types_on_finds_what_a_common_beginning_does_not_stand_for() -> None:
+    store, many = MemoryStore(), searching.MOST_BEGUN + 5
+    for number in range(1, many + 1):
+        await store.create(session(number, at=T0 + number))
+        await store.add_terms(USER, session(number).id, [f"word{number:02}"], said=True)
+    titled = session(many + 1, at=T0).model_copy(update={"title": "My wordlist"})
+    await store.create(titled)
+    await store.add_terms(USER, titled.id, ["my", "wordlist"], said=False)
+    found = Searching(store, store, few=3)
+
+    async def by(start: str) -> list[SessionId]:
+        asked = [Asked(start, begun=True)]
+        return [it.id for it in await found.page(USER, asked, many, None, deleted=False)]
+
+    assert session(many).id not in await by("w")
+    assert await by(f"word{many}") == [session(many).id]
+    # Titles are read as they are: each of their words counts, however many begin so.
+    assert titled.id in await by("w")
+
+
 @pytest.mark.parametrize("text", ["parro where", "parrots owls", "arrots", "!?", "_"])
 async def test_a_word_that_is_nowhere_is_not_found(text: str) -> None:
     assert not await _found(await _scene(title="My birds"), text)
