@@ -1,7 +1,7 @@
 """A branch of a session's tree of messages, and how it is cut into pages. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from services.history.places import Leaf, Node
@@ -9,6 +9,12 @@ from shared.contracts.ids import MessageId
 
 _AROUND: Final = 512
 """Bytes of ids, times and usage around a message's text."""
+_ID: Final = 40
+"""Bytes of each sibling that a message names."""
+
+
+Siblings = Mapping[MessageId, list[MessageId]]
+"""Of those messages that have any, as ``StoredMessage.sibling_ids``."""
 
 
 class Window:
@@ -65,16 +71,16 @@ def active_end(leaf: Leaf | None, end: Node | None, newest: Node | None) -> Node
     return end if end is not None else newest
 
 
-def newest_of(branch: Sequence[Node], *, limit: int, size: int) -> list[Node]:
+def newest_of(branch: Sequence[Node], siblings: Siblings, *, limit: int, size: int) -> list[Node]:
     """The last messages, in order: at most ``limit``, about ``size`` bytes, but always one."""
-    return oldest_of(branch[::-1], limit=limit, size=size)[::-1]
+    return oldest_of(branch[::-1], siblings, limit=limit, size=size)[::-1]
 
 
-def oldest_of(branch: Sequence[Node], *, limit: int, size: int) -> list[Node]:
+def oldest_of(branch: Sequence[Node], siblings: Siblings, *, limit: int, size: int) -> list[Node]:
     """The first messages, in order: at most ``limit``, about ``size`` bytes, but always one."""
     taken = 0
     for count, node in enumerate(branch):
-        taken += node.size + _AROUND
+        taken += node.size + _AROUND + _ID * len(siblings.get(node.id, ()))
         if count == limit or (count and taken > size):
             return list(branch[:count])
     return list(branch)

@@ -129,4 +129,4 @@ class Reading:
 
 def _page(query: GetSession, stretch: Stretch) -> list[Node]:
     cut = newest_of if query.after_depth is None else oldest_of
-    return cut(stretch.nodes, limit=query.limit, size=PAGE_BYTES)
+    return cut(stretch.nodes, stretch.siblings, limit=query.limit, size=PAGE_BYTES)

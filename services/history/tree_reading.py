@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from services.history.branch import Window, oldest_of
+from services.history.branch import Siblings, Window, oldest_of
 from services.history.cursor import parse_place, to_place
 from services.history.ends import Ends, shown_with
 from services.history.freshness import Freshness
@@ -49,30 +49,38 @@ class TreeReading:
         # Places first: texts are read when it is known how many of them fit into a reply. One more
         # than a page holds tells whether there is a next one.
         nodes = await self._messages.tree(query.user_id, query.session_id, after, _MOST + 1)
-        page = oldest_of(nodes, limit=_MOST, size=PAGE_BYTES)
+        page = oldest_of(nodes, {}, limit=_MOST, size=PAGE_BYTES)
+        siblings = await self._siblings(query, page, _parted(page, after, nodes[len(page) :]))
+        page = oldest_of(page, siblings, limit=_MOST, size=PAGE_BYTES)
         rest = nodes[len(page) :]
         return MessageTree(
             session=shown,
-            messages=await self._texts(query, page, _parted(page, after, rest)),
+            messages=await self._texts(query, page, siblings),
             next_cursor=to_place(page[-1].depth, page[-1].id) if rest else None,
         )
 
-    async def _texts(
+    async def _siblings(
         self, query: ReadTree, page: list[Node], parted: Collection[int]
-    ) -> list[StoredMessage]:
-        if not page:
-            return []
+    ) -> dict[MessageId, list[MessageId]]:
         window = Window()
         window.add(it for it in page if it.depth not in parted)
         for depth in parted:
             window.add(await self._messages.nodes(query.user_id, query.session_id, depth, depth))
+        siblings = ((node.id, window.siblings(node)) for node in page)
+        return {key: ids for key, ids in siblings if ids is not None}
+
+    async def _texts(
+        self, query: ReadTree, page: list[Node], siblings: Siblings
+    ) -> list[StoredMessage]:
+        if not page:
+            return []
         first, last = page[0], page[-1]
         records = await self._messages.stretch(
             query.user_id, query.session_id, (first.depth, first.id), (last.depth, last.id)
         )
         # What has been stored since the places were read may be too much: other readers see it.
         known = {node.id for node in page}
-        return [it.to_message(window.siblings(it.node())) for it in records if it.id in known]
+        return [it.to_message(siblings.get(it.id)) for it in records if it.id in known]
 
 
 def _parted(

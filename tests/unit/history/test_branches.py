@@ -158,6 +158,20 @@ async def test_a_large_tree_comes_in_pages_below_900_kilobytes() -> None:
     assert all(len(message.sibling_ids or []) == len(first) == 7 for message in first)
 
 
+async def test_a_tree_of_many_siblings_comes_in_pages_below_900_kilobytes() -> None:
+    scene = Scene()
+    await scene.begin()
+    await scene.say(*(Turn(1 + number) for number in range(250)))
+
+    pages = await _tree(scene)
+
+    assert max(len(page.to_bytes()) for page in pages) < 900_000
+    ids = [message.id for page in pages for message in page.messages]
+    assert len(set(ids)) == len(ids) == 500
+    first = [message for page in pages for message in page.messages if message.depth == 1]
+    assert all(len(message.sibling_ids or []) == len(first) == 250 for message in first)
+
+
 async def test_a_page_of_a_tree_reads_the_texts_of_that_page_alone() -> None:
     scene = Scene()
     await scene.begin()
