@@ -19,5 +19,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """``--mongodb-url``: a server to try the stores on, instead of one in Docker."""
     parser.addoption(
         "--mongodb-url",
-        help="The store contracts' MongoDB; they empty its databases parley_test and parley.",
+        help="The store contracts' MongoDB; they empty its database parley_test.",
     )
