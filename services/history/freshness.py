@@ -98,6 +98,26 @@ class Freshness:
         except (BrokerUnavailable, ApiError) as error:
             log.warning("list_cannot_tell_what_is_stored", error=str(error))
 
+    async def all_of_it(self) -> None:
+        """Return once all that is published now is stored, as ``everything``, but never before.
+
+        Raises:
+            HistoryUnavailable: it is not, or nobody can tell.
+        """
+        if self._holding():
+            raise HistoryUnavailable("The database is away, and what was used waits to be stored.")
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._caught_up()
+        except TimeoutError as error:
+            message = "What was used is still being stored; try again in a moment."
+            raise HistoryUnavailable(message) from error
+        except (BrokerUnavailable, ApiError) as error:
+            message = "History cannot tell whether all that was used is stored; try again."
+            raise HistoryUnavailable(message) from error
+        if self._holding():
+            raise HistoryUnavailable("The database is away, and what was used waits to be stored.")
+
     async def _caught_up(self) -> None:
         target = (await self._log.state()).last_sequence
         quiet = 0
