@@ -20,6 +20,7 @@ from services.api.middleware import RequestContext
 from services.api.routes import (
     api_keys,
     archive,
+    budget,
     cancel,
     chat,
     completion,
@@ -123,6 +124,7 @@ def create_app(
         sessions,
         turns,
         usage,
+        budget,
         status,
         presets,
         preferences,
