@@ -58,6 +58,7 @@ _EXPOSED = [
     "X-User-Message-Id",
     "ETag",
     "Retry-After",
+    "X-Should-Retry",
     "WWW-Authenticate",
     "Retry-After-Ms",
     *RATE_HEADERS,

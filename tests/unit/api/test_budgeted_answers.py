@@ -227,3 +227,15 @@ async def test_what_was_refused_for_another_reason_leaves_nothing_open(world: Wh
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
         (held,) = world.counters.entries.values()
         assert (held.counter.tokens, dict(held.counter.open), held.counter.doubts) == (8, {}, 0)
+
+
+async def test_what_the_broker_may_have_queued_stays_open_until_history_knows(
+    world: WholeWorld,
+) -> None:
+    async with client_of(world, budgeted(100)) as http:
+        await used_up(http, by=1)
+        world.queue.away = True
+        assert (await http.post(ADDRESS, json=ASK)).status_code == 503
+        world.queue.away = False
+        (held,) = world.counters.entries.values()
+        assert (held.counter.tokens, len(held.counter.open)) == (8, 1)

@@ -298,6 +298,18 @@ async def test_what_a_dead_gateway_has_left_is_added_when_it_must_have_ended() -
     assert [tokens for tokens, _ in await three.used(at=1)] == [90]
 
 
+async def test_what_may_have_been_queued_all_the_same_is_added_when_it_must_have_ended() -> None:
+    three = scene()
+    bill, name = three.bill()
+    await bill.open()
+    # The broker did not answer when it was queued: a worker may have it.
+    await bill.give_back(surely=False)
+    assert [tokens for tokens, _ in await three.used()] == [0]
+    three.end(name, 40)
+    three.clock.moment += timedelta(seconds=LASTS + 1)
+    assert [tokens for tokens, _ in await three.used(at=1)] == [40]
+
+
 async def test_nothing_is_let_in_of_which_nobody_knows_and_what_is_known_counts_on() -> None:
     three = scene()
     three.ledger.away = True
