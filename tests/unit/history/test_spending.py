@@ -116,3 +116,22 @@ async def test_when_ends_never_stop_coming_there_is_no_answer() -> None:
     scene = Scene(races=100)
     with pytest.raises(HistoryUnavailable, match="Too many answers"):
         await scene.ask(*(end.completion_id for end in scene.usage.left))
+
+
+async def test_what_was_stored_and_purged_needs_no_consumer_that_remembers_it() -> None:
+    scene = Scene()
+    scene.used(1)
+    scene.stuck = True
+    scene.log.events.append(raw(LATE, NOON, 7))
+    scene.log.last = 7
+    await scene.log.purge(8)
+    assert (await scene.ask()).tokens == 3
+
+
+async def test_a_consumer_that_only_seems_quiet_is_not_believed() -> None:
+    scene = Scene(wait=0.05)
+    scene.stuck = True
+    scene.log.events.append(raw(LATE, NOON))
+    scene.log.deaf = True
+    with pytest.raises(HistoryUnavailable, match="still being stored"):
+        await scene.ask()
