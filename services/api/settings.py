@@ -208,13 +208,15 @@ class ApiSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _local_means_loopback(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.auth == "local" and not _is_loopback(self.host):
             message = (
                 f"API_AUTH=local lets everyone in, so API_HOST must be a loopback address such as "
                 f"127.0.0.1, not {self.host}"
             )
             raise ValueError(message)
+        if self.money_per_month and not self.prices.prices:
+            raise ValueError("API_MONEY_PER_MONTH limits nothing unless API_PRICES has prices")
         return self
 
 

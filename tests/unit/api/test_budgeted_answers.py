@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from services.api.access.key_admin import KeyAdmin, Wish
 from services.api.settings import Settings
@@ -239,3 +240,9 @@ async def test_what_the_broker_may_have_queued_stays_open_until_history_knows(
         world.queue.away = False
         (held,) = world.counters.entries.values()
         assert (held.counter.tokens, len(held.counter.open)) == (8, 1)
+
+
+def test_money_cannot_be_limited_where_nothing_costs_any() -> None:
+    with pytest.raises(ValidationError, match="unless API_PRICES has prices"):
+        quick_settings(money_per_month="5")
+    assert budgeted(money_per_month="5").api.money_per_month == 5
