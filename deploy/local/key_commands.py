@@ -31,6 +31,12 @@ def create(
     concurrent: Annotated[
         int | None, typer.Option(min=0, help="Generations at once; 0 is no limit.")
     ] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that it may use in a calendar month.")
+    ] = None,
+    budget_money: Annotated[
+        str | None, typer.Option(help="Money that it may use up in a month, by API_PRICES: 12.50.")
+    ] = None,
     models: Annotated[
         list[str] | None, typer.Option(help="Patterns of the models it may ask, by commas.")
     ] = None,
@@ -54,6 +60,8 @@ def create(
         models=keys.patterns(models),
         requests_per_minute=rpm,
         concurrent=concurrent,
+        tokens_per_month=budget_tokens,
+        money_per_month=keys.amount(budget_money),
         expires_at=utc_now() + lifetime if lifetime is not None else None,
     )
     made = _commands(data_dir).create(wish)

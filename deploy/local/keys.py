@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from deploy.local.errors import LauncherError, WrongSetting
 from services.api.access.key_admin import KeyAdmin, Wish
 from services.api.schemas.api_keys import key_body, new_key_body
 from shared.clock import utc_now
-from shared.contracts.api_keys import KeyPage
+from shared.contracts.api_keys import KeyPage, Money
 from shared.contracts.ids import UserId
 from shared.durations import Duration
 from shared.errors import ChatError
@@ -97,6 +98,21 @@ def lifetime(text: str | None) -> timedelta | None:
         return TypeAdapter(Duration).validate_python(text)
     except ValidationError as error:
         sentence = "--expires reads like 90d, 12h or 30m."
+        raise WrongSetting(sentence) from error
+
+
+def amount(text: str | None) -> Decimal | None:
+    """The money behind ``--budget-money``.
+
+    Raises:
+        WrongSetting: it is no amount that anybody could spend.
+    """
+    if text is None:
+        return None
+    try:
+        return TypeAdapter(Money).validate_python(text)
+    except ValidationError as error:
+        sentence = "--budget-money reads like 12.50: more than 0, at most six digits after it."
         raise WrongSetting(sentence) from error
 
 

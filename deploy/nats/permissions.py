@@ -75,7 +75,13 @@ def _provisioner() -> Permissions:
 
 
 def _gateway() -> Permissions:
-    written = (streams.LIMITS, streams.CANCELLATIONS, streams.TURNS, streams.IDEMPOTENCY)
+    written = (
+        streams.LIMITS,
+        streams.BUDGETS,
+        streams.CANCELLATIONS,
+        streams.TURNS,
+        streams.IDEMPOTENCY,
+    )
     watched = (streams.CATALOG, streams.KEYS)
     return _permissions(
         Identity.GATEWAY,

@@ -20,6 +20,7 @@ from services.api.middleware import RequestContext
 from services.api.routes import (
     api_keys,
     archive,
+    budget,
     cancel,
     chat,
     completion,
@@ -57,6 +58,7 @@ _EXPOSED = [
     "X-User-Message-Id",
     "ETag",
     "Retry-After",
+    "X-Should-Retry",
     "WWW-Authenticate",
     "Retry-After-Ms",
     *RATE_HEADERS,
@@ -123,6 +125,7 @@ def create_app(
         sessions,
         turns,
         usage,
+        budget,
         status,
         presets,
         preferences,

@@ -19,7 +19,7 @@ from services.api.access.refusals import (
     WrongOrigin,
 )
 from services.api.completions.failures import body_of, error_body
-from services.api.limits.refusals import OverLimit
+from services.api.limits.refusals import OverBudget, OverLimit
 from services.api.metering import metered_of
 from services.api.problems import sentence_of
 from services.api.spelling import Naming, naming_of
@@ -48,6 +48,7 @@ STATUS: Final[dict[type[ChatError], int]] = {
     errors.Cancelled: 409,
     errors.QueueFull: 429,
     errors.RateLimited: 429,
+    OverBudget: 429,
     errors.WorkerLost: 502,
     errors.EngineError: 502,
     errors.EngineUnavailable: 503,
@@ -104,8 +105,10 @@ def answer_of(error: ChatError, naming: Naming) -> Response:
     if isinstance(error, errors.RateLimited) and error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
-    if isinstance(error, errors.Cancelled):
-        # OpenAI's SDKs repeat a 409, and would start again what somebody has just stopped.
+    if isinstance(error, (errors.Cancelled, OverBudget)):
+        # OpenAI's SDKs repeat a 409, and would start again what somebody has just stopped; and a
+        # 429, though a month is longer than anybody's patience. So that has no Retry-After either:
+        # clients of other makes sleep for as long as that says.
         headers["x-should-retry"] = "false"
     return _answer(body_of(error, naming), status_of(error), headers)
 

@@ -55,6 +55,12 @@ class PriceTable:
             return amount / _MILLION
 
 
+def plus(amount: Decimal, more: Decimal) -> Decimal:
+    """The sum to its last digit: the default context of ``decimal`` would round it."""
+    with decimal.localcontext(_EXACT):
+        return amount + more
+
+
 def money(amount: Decimal) -> str:
     """An amount as clients get it: digits, a point and six digits, half to even."""
     with decimal.localcontext(_EXACT):

@@ -24,6 +24,14 @@ def _less(context: _Context) -> str:
     return f"must be less than {context['lt']}"
 
 
+def _more(context: _Context) -> str:
+    return f"must be more than {context['gt']}"
+
+
+def _digits(context: _Context) -> str:
+    return f"must have at most {context['decimal_places']} digits after the point"
+
+
 def _characters(bound: str, name: str) -> Callable[[_Context], str]:
     return lambda context: f"must have at {bound} {_count(context[name], 'character')}"
 
@@ -57,6 +65,9 @@ _PREDICATES: Final[Mapping[str, Callable[[_Context], str]]] = {
     "float_type": _NUMBER,
     "float_parsing": _NUMBER,
     "finite_number": _NUMBER,
+    "decimal_type": _NUMBER,
+    "decimal_parsing": _NUMBER,
+    "decimal_max_places": _digits,
     "bool_type": _YES_OR_NO,
     "bool_parsing": _YES_OR_NO,
     "list_type": _fixed("must be a list"),
@@ -68,6 +79,7 @@ _PREDICATES: Final[Mapping[str, Callable[[_Context], str]]] = {
     "greater_than_equal": _at_least,
     "less_than_equal": _at_most,
     "less_than": _less,
+    "greater_than": _more,
     "literal_error": _one_of,
     "datetime_type": _TIME,
     "datetime_parsing": _TIME,

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
@@ -121,6 +122,18 @@ class ApiSettings(BaseSettings):
         "number.",
     )
     tokens_per_day: int = Field(default=0, ge=0, description="The same for a day.")
+    tokens_per_month: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens that a user may use in a calendar month (UTC), over all gateways; 0 "
+        "for any number.",
+    )
+    money_per_month: Decimal = Field(
+        default=Decimal(0),
+        ge=0,
+        decimal_places=6,
+        description="Money that a user may use up in a month, by API_PRICES; 0 for any amount.",
+    )
     other_requests_per_minute: int = Field(
         default=600,
         ge=0,
@@ -195,13 +208,15 @@ class ApiSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _local_means_loopback(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.auth == "local" and not _is_loopback(self.host):
             message = (
                 f"API_AUTH=local lets everyone in, so API_HOST must be a loopback address such as "
                 f"127.0.0.1, not {self.host}"
             )
             raise ValueError(message)
+        if self.money_per_month and not self.prices.prices:
+            raise ValueError("API_MONEY_PER_MONTH limits nothing unless API_PRICES has prices")
         return self
 
 

@@ -1,5 +1,8 @@
 """Who may call and how much, over the ports of ``world``: plain construction."""
 
+from datetime import timedelta
+from typing import Final
+
 from services.api.access.addresses import ClientAddresses
 from services.api.access.gateway_access import GatewayAccess
 from services.api.access.identity import Identity
@@ -8,12 +11,17 @@ from services.api.access.presence import Presence
 from services.api.access.provider_keys import ProviderKeys
 from services.api.access.tickets import TicketOffice
 from services.api.access.tokens import ProviderTokens, TokenRules
+from services.api.limits.budget import Budget
+from services.api.limits.budgets import Budgets
 from services.api.limits.leases import Leases
 from services.api.limits.limits import Allowed, Limits
 from services.api.limits.metering import Metering
 from services.api.limits.pace import Pace
 from services.api.settings import Settings
 from services.api.world import World
+
+_SWEPT: Final = timedelta(minutes=5)
+"""After all deadlines: history has closed by then what nobody else has."""
 
 
 def access_of(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
@@ -47,7 +55,8 @@ def _tokens(settings: Settings, world: World) -> ProviderTokens | None:
 
 def limits_of(settings: Settings, world: World) -> Limits:
     """How much of it."""
-    api = settings.api
+    api, deadlines = settings.api, settings.deadlines
+    all_deadlines = deadlines.waiting_deadline + deadlines.generating_deadline
     return Limits(
         Allowed(
             requests_per_minute=api.requests_per_minute,
@@ -56,6 +65,17 @@ def limits_of(settings: Settings, world: World) -> Limits:
             tokens_per_day=api.tokens_per_day,
         ),
         metering=Metering(world.meters, world.clock, world.background),
+        budgets=Budgets(
+            world.counters,
+            world.asking,
+            world.clock,
+            world.background,
+            prices=api.prices,
+            currency=api.currency,
+            of_each_user=Budget(api.tokens_per_month, api.money_per_month),
+            lasts=(all_deadlines + _SWEPT).total_seconds(),
+        ),
         leases=Leases(world.slots, world.background),
         pace=Pace(api.other_requests_per_minute, world.clock.monotonic),
+        background=world.background,
     )

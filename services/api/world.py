@@ -12,6 +12,7 @@ import structlog
 from services.api.access.key_ring import KeyRing
 from services.api.adapters.http_identity_provider import HttpIdentityProvider
 from services.api.adapters.nats_backlog import NatsBacklog
+from services.api.adapters.nats_budgets import NatsCounters
 from services.api.adapters.nats_catalog import NatsCatalogFeed
 from services.api.adapters.nats_connection import NatsConnection
 from services.api.adapters.nats_feeds import NatsFeeds
@@ -51,6 +52,7 @@ from services.api.ports.broker import (
     Tombstones,
     Workers,
 )
+from services.api.ports.budgets import CounterStore
 from services.api.ports.identity_provider import IdentityProvider
 from services.api.ports.keys import Keys, Marks
 from services.api.ports.limits import MeterStore, Slots
@@ -99,6 +101,7 @@ class World:
     broker: Broker
     catalog: Catalog
     clock: Clock
+    counters: CounterStore
     depths: Depths
     feeds: Feeds
     followed_frames: FrameLog
@@ -174,6 +177,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             broker=connection,
             catalog=catalog,
             clock=clock,
+            counters=NatsCounters(jetstream),
             depths=NatsDepths(jetstream),
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),

@@ -44,6 +44,7 @@ from services.history.searching import Searching
 from services.history.session_operations import session_operations
 from services.history.sessions import Sessions
 from services.history.settings import Settings
+from services.history.spending import Spending
 from services.history.sweeper import Sweeper
 from services.history.tree_reading import TreeReading
 from services.history.usage import UsageReports
@@ -97,6 +98,7 @@ class _History:
         )
         messages, searching = MongoMessageStore(database), Searching(store, MongoTerms(database))
         self._copying = Copying(store, store, messages, turns, freshness, now=utc_now)
+        used = MongoUsageStore(database)
         keys, copies = MongoKeyStore(database), NatsKeyCopies(jetstream)
         self._key_copying = KeyCopying(keys, copies, clock=time.monotonic)
         self.router = build_router(
@@ -113,7 +115,7 @@ class _History:
                     Presets(MongoPresetStore(database), now=utc_now),
                     KeptSettings(MongoSettingsStore(database)),
                 ),
-                *usage_operations(UsageReports(MongoUsageStore(database), freshness)),
+                *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
                 *key_operations(ApiKeys(keys, copies, now=utc_now)),
             ),
             workers=options.query_workers,

@@ -98,6 +98,33 @@ class Freshness:
         except (BrokerUnavailable, ApiError) as error:
             log.warning("list_cannot_tell_what_is_stored", error=str(error))
 
+    async def all_of_it(self) -> None:
+        """Return once all that is published now is stored, as ``everything``, but never before.
+
+        Raises:
+            HistoryUnavailable: it is not, or nobody can tell.
+        """
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._surely_caught_up()
+        except TimeoutError as error:
+            message = "What was used is still being stored; try again in a moment."
+            raise HistoryUnavailable(message) from error
+        except (BrokerUnavailable, ApiError) as error:
+            message = "History cannot tell whether all that was used is stored; try again."
+            raise HistoryUnavailable(message) from error
+
+    async def _surely_caught_up(self) -> None:
+        target = (await self._log.state()).last_sequence
+        while not self._holding():
+            # What was purged was stored. That a consumer seems quiet is no proof: it hears of a
+            # new event a moment later than who has published it.
+            stored = (await self._log.state()).first_sequence - 1
+            if stored >= target or (await self._log.progress()).floor >= target:
+                return
+            await self._pause(_STEP)
+        raise HistoryUnavailable("The database is away, and what was used waits to be stored.")
+
     async def _caught_up(self) -> None:
         target = (await self._log.state()).last_sequence
         quiet = 0

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from services.history.records import Record, from_milliseconds
-from shared.contracts.api_keys import ApiKey, KeyCopy
+from shared.contracts.api_keys import ApiKey, KeyCopy, Money
 from shared.contracts.ids import UserId
 
 
@@ -21,6 +21,8 @@ class KeyRecord(Record):
     models: list[str] | None = None
     requests_per_minute: int | None = None
     concurrent: int | None = None
+    tokens_per_month: int | None = None
+    money_per_month: Money | None = None
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
@@ -43,6 +45,8 @@ class KeyRecord(Record):
             models=self.models,
             requests_per_minute=self.requests_per_minute,
             concurrent=self.concurrent,
+            tokens_per_month=self.tokens_per_month,
+            money_per_month=self.money_per_month,
             expires_at=_moment(self.expires_at),
             revoked=self.revoked_at is not None,
         )

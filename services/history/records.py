@@ -168,10 +168,9 @@ class MessageRecord(Record):
 
     def to_message(self, sibling_ids: list[MessageId] | None = None) -> StoredMessage:
         """What queries answer."""
+        hidden = {"created_at", "session_id", "user_id", "turn", "size", "name"}
         return StoredMessage(
-            **self.model_dump(
-                exclude={"created_at", "session_id", "user_id", "turn", "size", "name"}
-            ),
+            **self.model_dump(exclude=hidden),
             created_at=from_milliseconds(self.created_at),
             sibling_ids=sibling_ids,
         )
@@ -191,6 +190,7 @@ class UsageRecord(Record):
 
     id: CompletionId
     user_id: UserId
+    key_id: str | None = None
     session_id: SessionId | None = None
     model_used: str
     prompt_tokens: int

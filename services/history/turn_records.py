@@ -23,6 +23,7 @@ def usage_of(event: CompletionCompleted) -> UsageRecord | None:
     return UsageRecord(
         id=event.completion_id,
         user_id=event.user_id,
+        key_id=event.key_id,
         session_id=event.place.session_id if event.place else None,
         model_used=event.model,
         prompt_tokens=usage.prompt_tokens,

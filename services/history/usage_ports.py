@@ -3,9 +3,10 @@
 Every method raises ``shared.errors.HistoryUnavailable`` when the database is away or slow.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
-from shared.contracts.ids import UserId
+from shared.contracts.ids import CompletionId, UserId
 
 
 class UsageSum(NamedTuple):
@@ -41,8 +42,19 @@ class Tally(NamedTuple):
 class UsageStore(Protocol):
     """Reads usage records and counts sessions; writes nothing."""
 
-    async def sums(self, user_id: UserId, first: str, last: str) -> list[UsageSum]:
-        """Sums over the days from ``first`` to ``last``, both included, in no order."""
+    async def sums(
+        self, user_id: UserId, first: str, last: str, *, key_id: str | None = None
+    ) -> list[UsageSum]:
+        """Sums over the days from ``first`` to ``last``, both included, in no order.
+
+        Only of what was asked for with the key ``key_id``, where there is one.
+        """
+        ...
+
+    async def ended(
+        self, user_id: UserId, completion_ids: Collection[CompletionId]
+    ) -> set[CompletionId]:
+        """Those of the user's completions of which the end, or what it used, is stored."""
         ...
 
     async def first_tokens(

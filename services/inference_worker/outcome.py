@@ -79,6 +79,7 @@ def completed_event(
     return CompletionCompleted(
         completion_id=run.completion_id,
         user_id=run.user_id,
+        key_id=run.key_id,
         model=run.display_model,
         status=outcome.status,
         created_at=run.created_at,

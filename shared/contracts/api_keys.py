@@ -8,10 +8,11 @@ import hashlib
 import re
 import secrets
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Final
 
 import uuid_utils
-from pydantic import Field
+from pydantic import Field, PlainSerializer
 
 from shared.contracts.history import Reply
 from shared.contracts.ids import UserId
@@ -29,6 +30,12 @@ _SHOWN: Final = 11
 
 KeyDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 of a key in hex: 256 random bits need no slow hash, nobody can try them all."""
+Money = Annotated[
+    Decimal,
+    Field(gt=0, le=1_000_000_000, decimal_places=6),
+    PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
+]
+"""Decimal text wherever it is written down: nobody reads it as a float by accident."""
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 
 COPY: Final = "key."
@@ -76,6 +83,10 @@ class KeyRights(WireModel):
     """Patterns such as ``llama*``; absent: all models."""
     requests_per_minute: int | None = Field(default=None, ge=0)
     concurrent: int | None = Field(default=None, ge=0)
+    tokens_per_month: int | None = Field(default=None, gt=0)
+    """The budget of this key alone; that of its user holds beside it."""
+    money_per_month: Money | None = None
+    """The same in money."""
     expires_at: datetime | None = None
 
 

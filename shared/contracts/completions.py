@@ -33,6 +33,8 @@ class RunCompletion(WireModel):
     reply_subject: str
     """Where the frames go: ``chat.chunks.<gateway>.<completion_id>``."""
     user_id: UserId
+    key_id: str | None = None
+    """The API key that it was asked for with."""
     model: str
     """The engine's full name of the model, with its tag."""
     display_model: str

@@ -68,6 +68,8 @@ class CompletionCompleted(WireModel):
     type: Literal["completed"] = "completed"
     completion_id: CompletionId
     user_id: UserId
+    key_id: str | None = None
+    """The API key that it was asked for with, as its request says."""
     model: str
     """The name that the client used."""
     status: CompletionStatus

@@ -17,12 +17,15 @@ EVENTS: Final = "CHAT_EVENTS"
 DEAD_LETTERS: Final = "CHAT_DEAD_LETTERS"
 
 LIMITS: Final = "limits"
+BUDGETS: Final = "budgets"
 CANCELLATIONS: Final = "cancellations"
 KEYS: Final = "keys"
 CATALOG: Final = "catalog"
 TURNS: Final = "turns"
 IDEMPOTENCY: Final = "idempotency"
-BUCKETS: Final = (LIMITS, CANCELLATIONS, KEYS, CATALOG, TURNS, IDEMPOTENCY)
+BUCKETS: Final = (LIMITS, BUDGETS, CANCELLATIONS, KEYS, CATALOG, TURNS, IDEMPOTENCY)
+
+_SYNCED: Final = frozenset({KEYS, BUDGETS})
 
 HISTORY_CONSUMER: Final = "history"
 WORKER_QUEUE_GROUP: Final = "workers"
@@ -83,8 +86,9 @@ def bucket_stream(bucket: str) -> str:
 
 
 def _bucket(bucket: str) -> StreamDefinition:
-    # ``keys`` is a copy of a record that people rely on; the other buckets heal by themselves.
-    durability = {} if bucket == KEYS else {"persist_mode": "async"}
+    # ``keys`` is a copy of a record that people rely on, and what ``budgets`` forgets would not be
+    # missed for a month; the other buckets heal by themselves.
+    durability = {} if bucket in _SYNCED else {"persist_mode": "async"}
     return _file_stream(
         bucket_stream(bucket),
         [bucket_key(bucket, ">")],

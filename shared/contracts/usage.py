@@ -6,7 +6,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from shared.contracts.history import Reply
-from shared.contracts.ids import UserId
+from shared.contracts.ids import CompletionId, UserId
 from shared.contracts.questions import Question
 from shared.contracts.wire import WireModel
 
@@ -57,5 +57,32 @@ class Counts(Reply):
     messages: int = 0
 
 
+class SpentQuery(WireModel):
+    """What a user, or one key of a user's, has used in these days: UTC, both included.
+
+    Unlike a report it is never of what happens to be stored: every end that was published before
+    the question is in it, or there is no answer.
+    """
+
+    user_id: UserId
+    key_id: str | None = None
+    """Only what was asked for with this key."""
+    first: date
+    last: date
+    open: list[CompletionId] = Field(default_factory=list)
+    """Completions that the asker counts itself when they end, unless they are in the sum."""
+
+
+class Spent(Reply):
+    """A sum, and what must not be added to it again."""
+
+    tokens: int = 0
+    models: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    """Prompt and completion tokens by model: what money is reckoned from."""
+    ended: list[CompletionId] = Field(default_factory=list)
+    """Those of ``open`` that have ended: what they used is in the sum. The others' is not."""
+
+
 USAGE: Final = Question("usage", UsageQuery, UsageReply, patient=True)
 COUNTS: Final = Question("counts", CountsQuery, Counts, patient=True)
+SPENT: Final = Question("spent", SpentQuery, Spent, patient=True)

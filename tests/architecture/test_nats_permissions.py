@@ -26,6 +26,7 @@ BUCKETS = {streams.bucket_stream(bucket): bucket for bucket in streams.BUCKETS}
 
 WRITERS = {
     streams.LIMITS: {Identity.GATEWAY},
+    streams.BUDGETS: {Identity.GATEWAY},
     streams.CANCELLATIONS: {Identity.GATEWAY},
     streams.KEYS: {Identity.HISTORY},
     streams.CATALOG: {Identity.WORKER},

@@ -84,6 +84,7 @@ FACED: Final[dict[tuple[str, str], Row]] = {
     ("DELETE", "/presets/{preset_id}"): Hidden(),
     ("POST", "/presets/{preset_id}/create_session_from_preset"): Hidden({}),
     ("GET", "/usage"): Own(queries=("", "?group=model", "?format=csv")),
+    ("GET", "/budget"): Own(),
     ("GET", "/health/stats"): Own(),
     ("GET", "/health/llm_server"): Own(),
     ("GET", "/status"): Own(),

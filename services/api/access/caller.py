@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,6 +19,9 @@ class Allowance:
 
     requests_per_minute: int | None = None
     concurrent: int | None = None
+    tokens_per_month: int | None = None
+    """The budget of the key alone: that of its user, by the settings, holds beside it."""
+    money_per_month: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

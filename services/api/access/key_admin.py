@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from services.api.ports.sessions import Asking
@@ -32,6 +33,8 @@ class Wish(NamedTuple):
     models: Sequence[str] | None = None
     requests_per_minute: int | None = None
     concurrent: int | None = None
+    tokens_per_month: int | None = None
+    money_per_month: Decimal | None = None
     expires_at: datetime | None = None
 
 
@@ -69,6 +72,8 @@ class KeyAdmin:
             models=list(wish.models) if wish.models is not None else None,
             requests_per_minute=wish.requests_per_minute,
             concurrent=wish.concurrent,
+            tokens_per_month=wish.tokens_per_month,
+            money_per_month=wish.money_per_month,
             expires_at=wish.expires_at,
         )
         return NewKey(_key(await self._asking.ask(asked.CREATE_KEY, command)), secret)

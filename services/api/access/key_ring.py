@@ -105,6 +105,11 @@ def _caller(copy: KeyCopy) -> Caller:
         roles=frozenset(copy.roles),
         key_id=copy.id,
         models=tuple(copy.models) if copy.models is not None else ("*",),
-        allowance=Allowance(copy.requests_per_minute, copy.concurrent),
+        allowance=Allowance(
+            copy.requests_per_minute,
+            copy.concurrent,
+            copy.tokens_per_month,
+            copy.money_per_month,
+        ),
         expires_at=copy.expires_at,
     )

@@ -56,6 +56,8 @@ class TicketOffice:
             models=list(caller.models),
             requests_per_minute=caller.allowance.requests_per_minute,
             concurrent=caller.allowance.concurrent,
+            tokens_per_month=caller.allowance.tokens_per_month,
+            money_per_month=caller.allowance.money_per_month,
             expires_at=caller.expires_at,
             valid_until=until,
         )
@@ -84,6 +86,11 @@ class TicketOffice:
             roles=frozenset(entry.roles),
             key_id=entry.key_id,
             models=tuple(entry.models),
-            allowance=Allowance(entry.requests_per_minute, entry.concurrent),
+            allowance=Allowance(
+                entry.requests_per_minute,
+                entry.concurrent,
+                entry.tokens_per_month,
+                entry.money_per_month,
+            ),
             expires_at=entry.expires_at,
         )

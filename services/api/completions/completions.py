@@ -19,7 +19,7 @@ from services.api.completions.queued import Queued
 from services.api.completions.readers import reader_of
 from services.api.completions.running import Desk, Running
 from services.api.completions.seating import Seat
-from services.api.limits.limits import Limits, Permit
+from services.api.limits.limits import Limits, Permit, Wanted
 from services.api.ports.broker import Broker, FrameLog
 from services.api.ports.mailbox import Mailbox
 from services.api.streams.delivery import Delivery
@@ -84,12 +84,14 @@ class Completions:
     async def _admit(self, order: Order, delivery: Delivery | None) -> Running:
         self._preflight.connected()
         caller = order.caller or Caller(order.user_id)
-        permit = await self._limits.enter(caller, sum(len(m.text()) for m in order.messages) // 4)
+        estimate = sum(len(message.text()) for message in order.messages) // 4
+        wanted = Wanted(order.completion_id, order.created_at, estimate)
+        permit = await self._limits.enter(caller, wanted)
         try:
             await self._preflight.check(order.model)
             return await self._seat_and_queue(order, permit, delivery)
         except BaseException as error:
-            await self._undo(permit.give_back(), error)
+            await self._undo(permit.give_back(surely=_is_refusal(error)), error)
             raise
 
     async def _seat_and_queue(
@@ -105,7 +107,7 @@ class Completions:
             raise
 
     async def _undo(self, work: Coroutine[Any, Any, None], error: BaseException) -> None:
-        if isinstance(error, ChatError) and not isinstance(error, BrokerUnavailable):
+        if _is_refusal(error):
             await work
         else:
             # The answer must not wait for a broker that is away.
@@ -233,3 +235,8 @@ class Completions:
         self._unfinished[user_id] -= 1
         if self._unfinished[user_id] <= 0:
             del self._unfinished[user_id]
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether it is sure that nothing was begun."""
+    return isinstance(error, ChatError) and not isinstance(error, BrokerUnavailable)

@@ -27,6 +27,7 @@ def draft_command(
         completion_id=order.completion_id,
         reply_subject=reply_subject,
         user_id=order.user_id,
+        key_id=order.caller.key_id if order.caller is not None else None,
         model=subjects.full_model_name(order.model),
         display_model=order.model,
         created_at=order.created_at,

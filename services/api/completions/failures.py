@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from services.api.access.refusals import NotAuthenticated, NotPermitted, WrongHost, WrongOrigin
+from services.api.limits.refusals import OverBudget
 from services.api.spelling import AS_IT_IS, Naming, told
 from shared.errors import (
     Cancelled,
@@ -58,6 +59,8 @@ def internal_error_body() -> dict[str, Any]:
 def _type_of(error: ChatError) -> str:
     if isinstance(error, RateLimited):
         return error.kind
+    if isinstance(error, OverBudget):
+        return error.code
     if isinstance(error, QueueFull):
         return "rate_limit_error"
     if isinstance(error, NotAuthenticated):

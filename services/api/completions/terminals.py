@@ -43,6 +43,7 @@ class Terminals:
         return CompletionCompleted(
             completion_id=command.completion_id,
             user_id=command.user_id,
+            key_id=command.key_id,
             model=command.display_model,
             status=status,
             created_at=command.created_at,

@@ -4,12 +4,16 @@ import asyncio
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from services.api.access.caller import Caller
+from services.api.background import Background
+from services.api.limits.bill import Bill
+from services.api.limits.budgets import Budgets
 from services.api.limits.gcra import DAY, HOUR, MINUTE, SECOND, Rate
 from services.api.limits.leases import Lease, Leases
 from services.api.limits.metering import Metering
@@ -17,6 +21,7 @@ from services.api.limits.pace import Pace
 from services.api.limits.quota import Levels, Quota, Readings, admit, charge, levels_of
 from services.api.limits.refusals import OverLimit, too_many_at_once
 from shared.contracts.events import CompletionCompleted
+from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -35,6 +40,15 @@ class Allowed:
     tokens_per_day: int
 
 
+class Wanted(NamedTuple):
+    """An answer that is to be started."""
+
+    completion_id: CompletionId
+    asked_at: datetime
+    estimate: int
+    """Tokens that it will cost at least."""
+
+
 class Limits:
     """Asks for the right to run answers, on behalf of callers."""
 
@@ -43,28 +57,34 @@ class Limits:
         allowed: Allowed,
         *,
         metering: Metering,
+        budgets: Budgets,
         leases: Leases,
         pace: Pace,
+        background: Background,
     ) -> None:
         """Describe it.
 
         Args:
             allowed: By this gateway's settings.
             metering: What was used, counted by all gateways together.
+            budgets: What a month has left, counted in the same way.
             leases: What runs.
             pace: What starts no answer; of this gateway alone.
+            background: Where counting goes on that nobody waits for.
         """
         self._allowed = allowed
         self._metering = metering
+        self.budgets = budgets
         self.leases = leases
         self.pace = pace
+        self._background = background
 
-    async def enter(self, caller: Caller, estimate: int) -> "Permit":
+    async def enter(self, caller: Caller, wanted: Wanted) -> "Permit":
         """Hold a place for one more answer.
 
         Args:
             caller: Whose.
-            estimate: Tokens that it will cost at least.
+            wanted: What it is.
 
         Raises:
             OverLimit: as many as may run at once are running.
@@ -77,7 +97,9 @@ class Limits:
             lease = await self.leases.take(quota.slots, quota.concurrent, owner)
             if lease is None:
                 raise OverLimit(too_many_at_once(quota.concurrent, _ONE_ENDS), None)
-        return Permit(quota, lease, estimate, self._metering, self.leases)
+        accounts = self.budgets.accounts(caller, wanted.asked_at)
+        bill = Bill(self.budgets, accounts, wanted.completion_id, self._background)
+        return Permit(quota, lease, wanted.estimate, self._metering, self.leases, bill)
 
     async def look(self, caller: Caller) -> Levels:
         """How the caller stands, without counting anything.
@@ -119,12 +141,14 @@ class Permit:
         estimate: int,
         metering: Metering,
         leases: Leases,
+        bill: Bill,
     ) -> None:
         self._quota = quota
         self._lease = lease
         self._estimate = estimate if quota.counts_tokens else 0
         self._metering = metering
         self._leases = leases
+        self._bill = bill
         self._counted = False
         self.levels = Levels()
         """How the caller stood when this was counted."""
@@ -133,9 +157,13 @@ class Permit:
         """Count the request, the last thing before it is queued.
 
         Raises:
+            OverBudget: the month's budget is used up.
             OverLimit: too many, or too many tokens.
             BrokerUnavailable: nobody knows.
+            HistoryUnavailable: nobody knows what was used this month.
         """
+        # First: who has used up a month's budget is not told to try again in three seconds.
+        await self._bill.open()
         quota = self._quota
         if not quota.metered:
             return
@@ -147,17 +175,20 @@ class Permit:
             raise OverLimit(verdict.refusal, verdict.levels)
         self._counted = True
 
-    async def give_back(self) -> None:
-        """Nothing came of it: neither the request nor its place counts."""
+    async def give_back(self, *, surely: bool) -> None:
+        """Nothing came of it: neither the request nor its place counts.
+
+        Unless that is ``surely`` so, a worker may have got it: then its budget waits for the end.
+        """
         counted, self._counted = self._counted, False
-        work = [self._let_go()]
+        work = [self._let_go(), self._bill.give_back(surely=surely)]
         if counted:
             work.append(self._charge(-self._estimate, requests=-1))
         await asyncio.gather(*work)
 
     async def end(self, end: CompletionCompleted | None) -> None:
         """It has ended: free its place, and count the tokens that it took in earnest."""
-        work = [self._let_go()]
+        work = [self._let_go(), self._bill.charge(end)]
         usage = end.usage if end is not None else None
         if self._counted and usage is not None:
             work.append(self._charge(usage.total_tokens - self._estimate))

@@ -3,7 +3,7 @@
 from services.api.limits.durations import duration_text
 from services.api.limits.gcra import SECOND
 from services.api.limits.quota import Levels, Refusal
-from shared.errors import RateLimited
+from shared.errors import ChatError, RateLimited
 
 
 class OverLimit(RateLimited):
@@ -12,6 +12,12 @@ class OverLimit(RateLimited):
     def __init__(self, refusal: Refusal, levels: Levels | None) -> None:
         super().__init__(refusal.message, kind=refusal.kind, retry_after=refusal.wait / SECOND)
         self.levels = levels
+
+
+class OverBudget(ChatError):
+    """The month's budget is used up: no trying again helps before the next one begins."""
+
+    code = "insufficient_quota"
 
 
 def too_many_at_once(most: int, wait: int) -> Refusal:

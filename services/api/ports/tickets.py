@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
+from shared.contracts.api_keys import Money
 from shared.contracts.ids import UserId
 from shared.contracts.wire import WireModel
 
@@ -16,6 +17,8 @@ class TicketEntry(WireModel):
     models: list[str]
     requests_per_minute: int | None = None
     concurrent: int | None = None
+    tokens_per_month: int | None = None
+    money_per_month: Money | None = None
     expires_at: datetime | None = None
     """When the credentials that it was made with stop being valid."""
     valid_until: datetime

@@ -52,6 +52,8 @@ async def create_key(request: Request, state: StateDep, _admin: AdminDep) -> New
         models=wanted.models,
         requests_per_minute=wanted.requests_per_minute,
         concurrent=wanted.concurrent,
+        tokens_per_month=wanted.tokens_per_month,
+        money_per_month=wanted.money_per_month,
         expires_at=wanted.expires_at,
     )
     made = await state["key_admin"].create(wish)

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from services.api.schemas.chat import Whole
 from services.api.schemas.model import AnswerModel, Flag, Moment, RequestModel, Text
-from shared.contracts.api_keys import ADMIN, ApiKey
+from shared.contracts.api_keys import ADMIN, ApiKey, Money
 
 Count = Annotated[Whole, Field(ge=0, lt=2**31)]
 UserName = Annotated[Text, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -24,6 +24,8 @@ class KeyRequest(RequestModel):
     ) = None
     requests_per_minute: Count | None = None
     concurrent: Count | None = None
+    tokens_per_month: Annotated[Whole, Field(gt=0, lt=2**53)] | None = None
+    money_per_month: Money | None = None
     expires_at: AwareDatetime | None = None
 
 
@@ -38,6 +40,8 @@ class KeyBody(AnswerModel):
     models: list[str] | None
     requests_per_minute: int | None
     concurrent: int | None
+    tokens_per_month: int | None
+    money_per_month: str | None
     created_at: Moment
     expires_at: Moment | None
     revoked_at: Moment | None

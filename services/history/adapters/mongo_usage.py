@@ -5,11 +5,20 @@ and knows no ``$percentile``; its ``count_documents`` walks all documents. The i
 serves every query here, on MongoDB that on ``user_id`` and ``day`` those of usage.
 """
 
+import asyncio
+from collections.abc import Collection
 from typing import Any, Final
 
-from services.history.adapters.mongo_client import SESSIONS, USAGE, Database, Document, border
+from services.history.adapters.mongo_client import (
+    COMPLETIONS,
+    SESSIONS,
+    USAGE,
+    Database,
+    Document,
+    border,
+)
 from services.history.usage_ports import FirstToken, Tally, UsageSum
-from shared.contracts.ids import UserId
+from shared.contracts.ids import CompletionId, UserId
 
 _SUMS: Final[Document] = {
     "_id": "$day_model",
@@ -33,10 +42,15 @@ class MongoUsageStore:
     def __init__(self, database: Database) -> None:
         self._usage = database[USAGE]
         self._sessions = database[SESSIONS]
+        self._completions = database[COMPLETIONS]
 
-    async def sums(self, user_id: UserId, first: str, last: str) -> list[UsageSum]:
+    async def sums(
+        self, user_id: UserId, first: str, last: str, *, key_id: str | None = None
+    ) -> list[UsageSum]:
         """See the port."""
         matched = _days(user_id, first, last)
+        if key_id is not None:
+            matched["key_id"] = key_id
         groups = await self._grouped(matched, _SUMS)
         rough = await self._grouped({**matched, "estimated": True}, _ESTIMATED)
         estimated = {group["_id"]: group["requests"] for group in rough}
@@ -51,6 +65,22 @@ class MongoUsageStore:
             )
             for group in groups
         ]
+
+    async def ended(
+        self, user_id: UserId, completion_ids: Collection[CompletionId]
+    ) -> set[CompletionId]:
+        """See the port."""
+        if not completion_ids:
+            return set()
+        named = {"_id": {"$in": list(completion_ids)}, "user_id": user_id}
+        with border():
+            found = await asyncio.gather(
+                self._usage.find(named, {"_id": 1}).to_list(None),
+                self._completions.find(
+                    {**named, "ended_at": {"$exists": True}}, {"_id": 1}
+                ).to_list(None),
+            )
+        return {CompletionId(document["_id"]) for documents in found for document in documents}
 
     async def first_tokens(
         self, user_id: UserId, first: str, last: str, limit: int

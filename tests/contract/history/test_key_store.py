@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 
 import pytest
 
@@ -43,6 +44,8 @@ FULL = key(
     roles=["admin"],
     models=["llama*", "demo"],
     requests_per_minute=0,
+    tokens_per_month=2**40,
+    money_per_month=Decimal("12.50"),
     concurrent=5,
     expires_at=T0 + 1000,
 )

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.history.adapters.mongo_client import SESSIONS, USAGE, create_indexes, open_client
+from services.history.adapters.mongo_client import (
+    COMPLETIONS,
+    SESSIONS,
+    USAGE,
+    create_indexes,
+    open_client,
+)
 from services.history.adapters.mongo_sessions import MongoSessionStore
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.mongo_usage import MongoUsageStore
@@ -16,7 +22,7 @@ from shared.contracts.ids import CompletionId
 from tests.fakes.history.conversation import OTHER, USER
 from tests.fakes.history.memory_store import MemoryStore
 from tests.fakes.history.memory_usage import MemoryUsageStore
-from tests.fakes.history.records import T0, session, usage
+from tests.fakes.history.records import T0, opened, session, usage
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ async def scene(request: pytest.FixtureRequest) -> AsyncGenerator[Scene]:
         return
     client = open_client(request.getfixturevalue(f"{request.param}_url"))
     database = client["parley_test"]
-    for name in (SESSIONS, USAGE):
+    for name in (COMPLETIONS, SESSIONS, USAGE):
         await database.drop_collection(name)
     await create_indexes(database)
     yield Scene(MongoUsageStore(database), MongoTurnStore(database), MongoSessionStore(database))
@@ -117,3 +123,34 @@ async def test_sessions_and_messages_that_are_not_deleted_are_counted(scene: Sce
     await scene.sessions.delete(USER, session(2).id, T0)
 
     assert await scene.usage.tally(USER) == Tally(2, 8)
+
+
+async def test_what_one_key_has_used_is_a_sum_of_its_own(scene: Scene) -> None:
+    await scene.used(1, "2026-03-01", key_id="mine")
+    await scene.used(2, "2026-03-01", key_id="another")
+    await scene.used(3, "2026-03-01")
+    await scene.used(4, "2026-03-01", user_id=OTHER, key_id="mine")
+
+    days = ("2026-03-01", "2026-03-31")
+    (part,) = await scene.usage.sums(USER, *days, key_id="mine")
+    (whole,) = await scene.usage.sums(USER, *days)
+
+    assert (part.requests, whole.requests) == (1, 3)
+    assert await scene.usage.sums(USER, *days, key_id="none") == []
+
+
+async def test_an_end_is_known_by_what_it_used_and_by_itself_to_its_user_alone(
+    scene: Scene,
+) -> None:
+    names = [CompletionId(f"chatcmpl-{number}") for number in range(1, 8)]
+    await scene.used(1, "2026-03-01")
+    await scene.used(2, "2026-03-01", user_id=OTHER)
+    await scene.turns.end_completion(names[2], USER, T0)
+    await scene.turns.end_completion(names[3], OTHER, T0)
+    await scene.used(5, "2026-03-01")
+    await scene.turns.end_completion(names[4], USER, T0, rejected=True)
+    await scene.turns.open_completion(opened(names[5]))
+
+    assert await scene.usage.ended(USER, names) == {names[0], names[2], names[4]}
+    assert await scene.usage.ended(USER, [names[0]]) == {names[0]}
+    assert await scene.usage.ended(USER, []) == set()

@@ -22,6 +22,7 @@ class More(TypedDict, total=False):
     models: list[str]
     requests_per_minute: int
     concurrent: int
+    tokens_per_month: int
     expires_at: datetime
 
 

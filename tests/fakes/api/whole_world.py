@@ -14,6 +14,7 @@ from services.history.preferences import KeptSettings
 from services.history.preset_operations import preset_operations
 from services.history.presets import Presets
 from services.history.recorder import Recorder
+from services.history.spending import Spending
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
 from shared.clock import utc_now
@@ -68,12 +69,12 @@ class _AnyQuestion(FakeAsking):
     def __init__(self, history: _History, copies: MemoryKeyCopies) -> None:
         super().__init__(history)
         self._whole = history
-        usage = UsageReports(MemoryUsageStore(history.scene.store), history.scene.freshness)
+        store, freshness = MemoryUsageStore(history.scene.store), history.scene.freshness
         kept = KeptSettings(MemorySettingsStore())
         history.add(
             *preset_operations(Presets(MemoryPresetStore(), now=utc_now), kept),
             *key_operations(ApiKeys(MemoryKeyStore(), copies, now=lambda: NOON)),
-            *usage_operations(usage),
+            *usage_operations(UsageReports(store, freshness), Spending(store, freshness)),
         )
 
     async def ask(self, question: Question[Q, R], query: Q) -> R:

@@ -149,6 +149,7 @@ class Job:
         return CompletionCompleted(
             completion_id=self.command.completion_id,
             user_id=self.command.user_id,
+            key_id=self.command.key_id,
             model=self.command.display_model,
             status=status,
             created_at=self.command.created_at,

@@ -19,6 +19,7 @@ from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
 from tests.fakes.api.application import Application
 from tests.fakes.api.asking import FakeAsking
+from tests.fakes.api.budgets import FakeCounters
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON, FakeHistory
 from tests.fakes.api.limits import FakeMeters, FakeSlots
@@ -74,6 +75,7 @@ class FakeWorld:
         self.key_ring = KeyRing(self.clock, lambda: 1)
         self.key_ring.replace({}, 1)
         self.meters = FakeMeters()
+        self.counters = FakeCounters()
         self.slots = FakeSlots(self.clock)
         self.relisting = FakeRelisting(self.catalog)
         self.turns = FakeTurns()
@@ -101,6 +103,7 @@ class FakeWorld:
             end = CompletionCompleted(
                 completion_id=command.completion_id,
                 user_id=command.user_id,
+                key_id=command.key_id,
                 model=command.display_model,
                 status=status,
                 created_at=command.created_at,
@@ -136,6 +139,7 @@ class FakeWorld:
             broker=self.broker,
             catalog=self.catalog,
             clock=self.clock,
+            counters=self.counters,
             depths=self.depths,
             feeds=self.feeds,
             followed_frames=self.frames,

@@ -23,6 +23,10 @@ class MemoryLog:
     def __init__(self, events: list[RawEvent] | None = None, *, max_size: int = -1) -> None:
         self.events = list(events or [])
         self.floor = 0
+        self.last = 0
+        """The last sequence that there ever was, where that was purged."""
+        self.deaf = False
+        """The consumer has not heard of what was published."""
         self.max_size = max_size
         self.purged_below: list[int] = []
         self.available = True
@@ -49,14 +53,14 @@ class MemoryLog:
 
     async def state(self) -> LogState:
         self._check()
-        last = max((event.sequence for event in self.events), default=0)
+        last = max((event.sequence for event in self.events), default=self.last)
         first = min((event.sequence for event in self.events), default=last + 1)
         return LogState(first, last, sum(len(event.data) for event in self.events), self.max_size)
 
     async def progress(self) -> Progress:
         self._check()
         self.looked += 1
-        waiting = sum(event.sequence > self.floor for event in self.events)
+        waiting = 0 if self.deaf else sum(it.sequence > self.floor for it in self.events)
         return Progress(self.floor, waiting, 0)
 
     async def first_since(self, time: datetime) -> int | None:

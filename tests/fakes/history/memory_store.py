@@ -25,6 +25,8 @@ class MemoryStore(MemoryMessages):
         self.open: dict[CompletionId, OpenCompletion] = {}
         self.ended: dict[CompletionId, int] = {}
         self.rejected: set[CompletionId] = set()
+        self.enders: dict[CompletionId, UserId] = {}
+        """Whose the ended ones are."""
         self.purging: set[SessionId] = set()
         """Sessions that a purge has claimed and not yet removed."""
 
@@ -110,6 +112,7 @@ class MemoryStore(MemoryMessages):
         self._check()
         if rejected:
             self.rejected.add(completion_id)
+        self.enders[completion_id] = user_id
         self.ended[completion_id] = min(self.ended.get(completion_id, ended_at), ended_at)
 
     async def known(self, completion_id: CompletionId) -> Known:

@@ -1,10 +1,11 @@
 """``UsageStore`` over a ``MemoryStore``."""
 
 from collections import defaultdict
+from collections.abc import Collection
 
 from services.history.records import UsageRecord
 from services.history.usage_ports import FirstToken, Tally, UsageSum
-from shared.contracts.ids import UserId
+from shared.contracts.ids import CompletionId, UserId
 from shared.errors import HistoryUnavailable
 from tests.fakes.history.memory_store import MemoryStore
 
@@ -24,9 +25,13 @@ class MemoryUsageStore:
             if record.user_id == user_id and first <= record.day <= last
         ]
 
-    async def sums(self, user_id: UserId, first: str, last: str) -> list[UsageSum]:
+    async def sums(
+        self, user_id: UserId, first: str, last: str, *, key_id: str | None = None
+    ) -> list[UsageSum]:
         groups: dict[tuple[str, str], list[UsageRecord]] = defaultdict(list)
         for record in self._records(user_id, first, last):
+            if key_id not in (None, record.key_id):
+                continue
             groups[record.day, record.model_used].append(record)
         return [
             UsageSum(
@@ -40,6 +45,15 @@ class MemoryUsageStore:
             )
             for (day, model), records in groups.items()
         ]
+
+    async def ended(
+        self, user_id: UserId, completion_ids: Collection[CompletionId]
+    ) -> set[CompletionId]:
+        if not self._store.available:
+            raise HistoryUnavailable("away")
+        owners = {record.id: record.user_id for record in self._store.usage.values()}
+        owners |= self._store.enders
+        return {each for each in completion_ids if owners.get(each) == user_id}
 
     async def first_tokens(
         self, user_id: UserId, first: str, last: str, limit: int

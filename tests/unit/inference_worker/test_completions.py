@@ -51,6 +51,14 @@ async def test_an_answer_is_recorded_then_told_then_acknowledged() -> None:
     assert world.broker.text == "Hello"
 
 
+async def test_an_end_says_with_which_key_it_was_asked_for() -> None:
+    world = OneWorker([words("Hello"), stop(completion=1)], run=request(key_id="k"))
+
+    end = await world.run()
+
+    assert end.key_id == "k"
+
+
 async def test_the_end_frame_is_the_event_without_its_text() -> None:
     world = OneWorker([words("Hello"), stop(completion=1)])
 
