@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from deploy.asyncapi.channel import Channel, Flow, Payload, Raw
 from deploy.asyncapi.nats_channels import nats_channels
 from deploy.asyncapi.schemas import Schemas
+from deploy.asyncapi.sockets import SERVER as _SOCKETS
 from deploy.asyncapi.sockets import socket_channels
 from shared.contracts.subjects import LANES
 
@@ -57,7 +58,10 @@ def build(channels: Sequence[Channel]) -> dict[str, Any]:
         for channel in channels
         for payload in (*channel.messages, *((channel.reply,) if channel.reply else ()))
     ]
-    schemas = Schemas(payload for payload in payloads if not isinstance(payload, Raw))
+    sockets = [channel for channel in channels if channel.server == _SOCKETS]
+    clients, server = _models(sockets, "receive"), _models(sockets, "send")
+    services = [it for it in payloads if not isinstance(it, Raw) and it not in {*clients, *server}]
+    schemas = Schemas(services, clients, server)
     writer = _Writer(schemas)
     return {
         "asyncapi": "3.0.0",
@@ -157,6 +161,17 @@ class _Writer:
     def _refs(self, channel: str, payloads: Sequence[Payload]) -> list[dict[str, str]]:
         names = [self.name(payload) for payload in payloads]
         return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names]
+
+
+def _models(channels: Sequence[Channel], action: str) -> list[type[BaseModel]]:
+    return [
+        payload
+        for channel in channels
+        for flow in channel.flows
+        if flow.action == action
+        for payload in flow.messages
+        if not isinstance(payload, Raw)
+    ]
 
 
 def _reply_key(channel: Channel) -> str:

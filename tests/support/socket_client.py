@@ -8,6 +8,8 @@ from typing import Any, Self
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.support.documented import check
+
 Message = dict[str, Any]
 
 
@@ -42,6 +44,7 @@ class SocketClient:
         async with asyncio.timeout(within):
             while True:
                 message: Message = json.loads(await self._socket.recv())
+                check(message)
                 self.got.append(message)
                 if kind in (None, message["type"]):
                     return message
