@@ -105,7 +105,7 @@ class _History:
             (
                 *session_operations(
                     Sessions(store, turns, searching, freshness, now=utc_now),
-                    Changing(store, turns, now=utc_now),
+                    Changing(store, turns, freshness, now=utc_now),
                     self._copying,
                     Reading(store, messages, freshness),
                     TreeReading(store, messages, freshness),

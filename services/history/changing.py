@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from services.history.freshness import Freshness
 from services.history.ports import SessionStore, TurnStore
 from services.history.records import SETTINGS, Change, SessionRecord, to_milliseconds
 from services.history.sessions import conflict, found
@@ -19,10 +20,16 @@ class Changing:
     """Every change raises the version by one: two people never overwrite each other unseen."""
 
     def __init__(
-        self, store: SessionStore, turns: TurnStore, *, now: Callable[[], datetime]
+        self,
+        store: SessionStore,
+        turns: TurnStore,
+        freshness: Freshness,
+        *,
+        now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._turns = turns
+        self._freshness = freshness
         self._now = now
 
     async def update(self, command: UpdateSession) -> SessionReply:
@@ -37,6 +44,8 @@ class Changing:
             HistoryUnavailable: the database is away, or others change it all the time.
         """
         settings = _settings(command)
+        # The answer shows the session whole, and is announced: with the turn that has just ended.
+        await self._freshness.everything()
         for _ in range(_ATTEMPTS):
             session = found(await self._store.get(command.user_id, command.session_id))
             if command.version not in (None, session.version):

@@ -71,6 +71,20 @@ async def test_a_list_after_done_counts_the_turn_and_puts_it_first(
     assert sessions[0]["updatedAt"] > sessions[0]["createdAt"]
 
 
+async def test_a_change_after_done_answers_with_the_turn(http: httpx.AsyncClient) -> None:
+    for number in range(8):
+        session = (await new_session(http))["id"]
+        await say(http, session, [user("Hello there")])
+
+        method = ("PATCH", "PUT")[number % 2]
+        reply = await http.request(
+            method, f"/api/chat/sessions/{session}/", json={"title": f"Change {number}"}
+        )
+
+        assert reply.json()["messageCount"] == 2
+        assert reply.json()["activeLeaf"] is not None
+
+
 async def test_a_second_turn_stores_only_what_is_new(http: httpx.AsyncClient) -> None:
     session = (await new_session(http))["id"]
     one = await say(http, session, [user("one")])

@@ -27,7 +27,7 @@ class Scene:
         )
         searching = Searching(store, store)
         self.sessions = Sessions(store, store, searching, freshness, now=lambda: self.now)
-        self.changing = Changing(store, store, now=lambda: self.now)
+        self.changing = Changing(store, store, freshness, now=lambda: self.now)
         self.copying = Copying(store, store, store, store, freshness, now=lambda: self.now)
         self.reading = Reading(store, store, freshness)
         self.trees = TreeReading(store, store, freshness)

@@ -37,7 +37,7 @@ class _Scene:
         )
         searching = Searching(self.store, self.store)
         self.sessions = Sessions(self.store, self.store, searching, freshness, now=lambda: NOON)
-        self.changing = Changing(self.store, self.store, now=lambda: NOON)
+        self.changing = Changing(self.store, self.store, freshness, now=lambda: NOON)
 
     async def _pause(self, seconds: float) -> None:
         if self.log.looked >= self.consume_after:
@@ -114,6 +114,19 @@ async def test_a_list_waits_until_what_was_published_before_is_stored() -> None:
     scene.consume_after = 3
 
     await scene.sessions.page(ListSessions(user_id=USER))
+
+    assert scene.log.looked == 4
+
+
+async def test_a_change_waits_until_what_was_published_before_is_stored() -> None:
+    scene = _Scene()
+    session_id = await scene.create()
+    scene.log.events = [raw(Turn().completed(), NOON)]
+    scene.consume_after = 3
+
+    await scene.changing.update(
+        UpdateSession(user_id=USER, session_id=session_id, title="Another one")
+    )
 
     assert scene.log.looked == 4
 
