@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy.local.errors import LauncherError, MissingPart, WrongSetting
+from shared.settings import load_or_exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,13 @@ SERVICES: Final = {
     "worker": Service("services.inference_worker.__main__", "worker"),
     "history": Service("services.history.__main__", "history"),
     "provision": Service("deploy.provisioning.__main__", None),
+}
+CHECK: Final = "check"
+"""No service: reads the settings of those that start last, so that a wrong one is said first."""
+_CHECKED: Final = {
+    "api": "services.api.settings",
+    "worker": "services.inference_worker.settings",
+    "history": "services.history.settings",
 }
 _OURS: Final = ("services", "shared", "deploy")
 
@@ -52,6 +60,21 @@ def run(name: str, *, watch: bool = False) -> None:
         module.main()
 
 
+def check() -> None:
+    """Read all settings from the environment, and do nothing.
+
+    Raises:
+        SystemExit: one is wrong; it has been said on standard error.
+        MissingPart: something is not installed.
+    """
+    for name, module in _CHECKED.items():
+        try:
+            settings = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise MissingPart(_sentence(name, SERVICES[name], error.name or "")) from error
+        load_or_exit(settings.Settings)
+
+
 def _sentence(name: str, service: Service, missing: str) -> str:
     if missing.partition(".")[0] in _OURS:
         return f"`parley {name}` is not part of this installation: {missing} is missing."
@@ -66,6 +89,9 @@ def main(arguments: list[str]) -> int:
     """The launcher's way in, without the weight of a command-line library."""
     try:
         name, *flags = arguments
+        if name == CHECK:
+            check()
+            return 0
         if name not in SERVICES:
             sentence = f"there is no service {name!r}."
             raise WrongSetting(sentence)

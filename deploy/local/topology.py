@@ -29,6 +29,7 @@ _IDENTITIES: Final = {
     "history": Identity.HISTORY,
     "worker": Identity.WORKER,
     "api": Identity.GATEWAY,
+    "check": Identity.GATEWAY,
 }
 
 
@@ -66,7 +67,7 @@ def topology(request: Request) -> Topology:
     """The whole of Parley on one machine."""
     foundation: tuple[Part, ...] = (request.nats, request.mongo, *request.engines)
     stages = (
-        tuple(part for part in foundation if isinstance(part, ChildSpec)),
+        (*(part for part in foundation if isinstance(part, ChildSpec)), _check(request)),
         (_service(request, "provision-once", "provision", readiness=ExitsZero()),),
         (
             _service(request, "provision", "provision", "--watch"),
@@ -86,6 +87,12 @@ def gateway_url(host: str, port: int) -> str:
     """The address at which a browser on this machine reaches a gateway."""
     reachable = _EVERYWHERE.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _check(request: Request) -> ChildSpec:
+    # Beside what takes time anyway: a setting of what starts last is refused within a second.
+    address = {"API_HOST": request.host, "API_PORT": str(request.gateway_ports[0])}
+    return _service(request, "settings", "check", extra=address, readiness=ExitsZero())
 
 
 def _workers(request: Request) -> Sequence[ChildSpec]:

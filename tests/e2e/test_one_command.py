@@ -177,3 +177,5 @@ async def test_a_wrong_setting_is_named_and_stops_the_start(
     said = "\n".join(stack.lines)
     assert name in said
     assert "Traceback" not in said
+    # It is said before anything starts that takes its time.
+    assert not (tmp_path / "data" / "logs" / "history.log").exists()

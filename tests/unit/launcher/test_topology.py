@@ -40,7 +40,7 @@ def spec(plan: Topology, name: str) -> ChildSpec:
 
 def test_foundations_come_first_and_gateways_last() -> None:
     assert names(topology(REQUEST)) == [
-        ["nats", "mongo", "engine"],
+        ["nats", "mongo", "engine", "settings"],
         ["provision-once"],
         ["provision", "history"],
         ["worker-1", "worker-2"],
@@ -57,7 +57,7 @@ def test_servers_of_the_user_are_named_and_not_started() -> None:
 
     plan = topology(request)
 
-    assert names(plan)[0] == ["mongo"]
+    assert names(plan)[0] == ["mongo", "settings"]
     assert [e.name for e in plan.externals] == ["nats", "engine-1", "engine-2"]
     assert spec(plan, "history").env["NATS_URL"] == "nats://broker:4222"
 
@@ -132,6 +132,15 @@ def test_gateways_stand_on_their_ports_and_say_when_they_can_take_requests() -> 
     assert gateway.url == "http://127.0.0.1:8001"
     assert gateway.readiness == HttpOk("http://127.0.0.1:8001/readyz")
     assert gateway.grace == timedelta(seconds=30)
+
+
+def test_settings_are_read_first_as_the_services_will_read_them() -> None:
+    plan = topology(replace(REQUEST, nats_keys=Keys(Path("/data/nats/keys"))))
+    check, gateway = spec(plan, "settings"), spec(plan, "gateway-1")
+
+    assert check in plan.stages[0]
+    assert check.readiness == ExitsZero()
+    assert dict(check.env) == dict(gateway.env)
 
 
 def test_provisioning_is_done_once_and_then_watched() -> None:
