@@ -88,11 +88,13 @@ def life_of(settings: Settings, drain: Drain, open_world: OpenWorld) -> Life:
                 asyncio.create_task(state["limits"].leases.keep(), name="renew-leases"),
                 asyncio.create_task(leases.keep(), name="renew-turns"),
                 asyncio.create_task(watching.keep(), name="say-who-watches"),
+                asyncio.create_task(state["access"].refusals.keep(), name="tell-of-refusals"),
             ]
             try:
                 yield dict(state)
             finally:
                 await end_tasks(keeping)
+                state["access"].refusals.close()
 
     return life
 

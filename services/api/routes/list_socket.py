@@ -75,7 +75,7 @@ async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> Non
     log.info("socket_connected", socket=outlet.name)
     try:
         outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
-        with attended(state, caller, outlet):
+        with attended(websocket, state, caller, outlet):
             await connection_of(websocket, outlet, state, caller, {}).serve()
     finally:
         await listening.close()

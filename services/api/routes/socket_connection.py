@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from services.api.auditing import tell_of_refusal
 from services.api.completions.draining import Drain
 from services.api.parsing import parse_body
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
@@ -159,6 +160,7 @@ class SocketConnection:
 
 async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
     """Say why, and close it; a client that is gone or takes nothing is not waited for."""
+    tell_of_refusal(websocket.scope, error)
     text = refusal(error).model_dump_json()
     try:
         async with asyncio.timeout(_CLOSING):

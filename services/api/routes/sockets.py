@@ -91,7 +91,7 @@ async def _serve_session(
     try:
         outlet.send(ConnectionEstablished(session_id=session_id))
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
-        with attended(state, caller, outlet):
+        with attended(websocket, state, caller, outlet):
             handlers = _handlers(state, caller, room, outlet)
             await connection_of(websocket, outlet, state, caller, handlers).serve()
     finally:
