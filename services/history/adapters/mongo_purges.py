@@ -48,11 +48,14 @@ class MongoPurgeMarks:
         return [_mark(document) for document in documents]
 
     async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
-        """See the port. Of two replicas that sweep at once, what either knows is kept."""
-        added = {"running": {"$each": sorted(running)}}
+        """See the port. Of two replicas that sweep at once, what either knows is kept.
+
+        As fields: the embedded server knows no ``$addToSet`` of several.
+        """
+        added = {f"running.{completion_id}": True for completion_id in running}
         with border():
             await self._marks.update_one(
-                {"_id": digest, **_UNDER_WAY}, {"$set": {"swept_at": at}, "$addToSet": added}
+                {"_id": digest, **_UNDER_WAY}, {"$set": {"swept_at": at, **added}}
             )
 
     async def finish(self, digest: str, at: int) -> None:
@@ -70,4 +73,6 @@ class MongoPurgeMarks:
 
 
 def _mark(document: Mapping[str, Any]) -> PurgeMark:
-    return PurgeMark.model_validate(fields_of(document))
+    running = document.get("running")
+    fields = fields_of(document)
+    return PurgeMark.model_validate({**fields, "running": sorted(running) if running else None})
