@@ -97,7 +97,8 @@ async def whole(request: pytest.FixtureRequest) -> AsyncGenerator[Whole]:
 async def fill(whole: Whole, user_id: UserId, number: int) -> list[CompletionId]:
     """Two sessions with a turn each, one more completion that has not ended, and settings."""
     recorder = Recorder(whole.turns)
-    made = []
+    made: list[CompletionId] = []
+    session_id = SessionId("")
     for place in (number, number + 1):
         await whole.sessions.create(session(place, user_id=user_id))
         session_id = SessionId(f"00000000-0000-7000-8000-{place:012d}")
