@@ -36,6 +36,7 @@ from services.api.routes import (
     tickets,
     turns,
     usage,
+    user_data,
 )
 from services.api.schemas.errors import ErrorBody
 from services.api.security_headers import SecurityHeaders
@@ -134,6 +135,7 @@ def create_app(
         offered_models,
         api_keys,
         tickets,
+        user_data,
     ):
         for router in faced.router.routers:
             app.include_router(router, dependencies=[CountDep], responses=_AT_THE_DOOR)

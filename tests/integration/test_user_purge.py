@@ -329,3 +329,23 @@ async def test_nobody_comes_in_by_the_name_until_it_is_over_and_then_as_a_new_us
     assert MARK not in json.dumps(listed.json()).replace(ANN, "")
     counted: Any = (await state_of(client, ANN)).data
     assert (counted.sessions, counted.usage, counted.messages) == (1, 2, 2)
+
+
+async def test_administrators_ask_for_it_over_http_and_nobody_else(
+    gateway: RunningGateway, worker: ScriptedWorker, client: Client, mongo: MongoServer
+) -> None:
+    await ready(gateway)
+    ann = await settled(gateway, client, worker, ANN, MARK)
+    boss = await new_key(client, "boss", admin=True)
+    await eventually(lambda: admits(gateway, boss.secret))
+    path = f"/ai-chat/api/user_data/?user={ANN}"
+    for method in ("GET", "DELETE"):
+        assert (await gateway.http.request(method, path, headers=ann.head)).status_code == 403
+    counted = await gateway.http.get(path, headers=bearer(boss.secret))
+    assert (counted.json()["state"], counted.json()["data"]["sessions"]) == ("none", 1)
+
+    begun = await gateway.http.delete(path, headers=bearer(boss.secret))
+    assert begun.status_code == 202
+    assert begun.json()["settles_at"]
+    await eventually(lambda: purged(client, ANN), within=20)
+    assert await found_in_documents(mongo, ANN, MARK) == []
