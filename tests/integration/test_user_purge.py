@@ -67,10 +67,9 @@ async def history(
 ) -> AsyncGenerator[None]:
     """It trusts clocks more than in earnest, so that a purge settles within a test."""
     slack = timedelta(seconds=2)
-    with mongo:
-        settings = history_settings(nats_server.url, mongo.url, sweep_slack=slack)
-        async with running_history(settings, client):
-            yield
+    settings = history_settings(nats_server.url, mongo.url, sweep_slack=slack)
+    async with running_history(settings, client):
+        yield
 
 
 async def found_in_streams(jetstream: JetStream, *needles: str) -> list[str]:
