@@ -175,3 +175,26 @@ async def test_refusals_say_who_was_refused_and_why_and_a_flood_is_one_line(
     assert sum(line["count"] for line in counted) >= 201
     assert len(counted) <= 4
     assert NAME not in audit.text()
+
+
+async def test_what_is_asked_for_in_vain_at_a_socket_is_told_too(stack: Stack) -> None:
+    audit = Audit(stack)
+    carl = await keys(stack, "create", "--user", "carl", "--rpm", "1")
+    head = {"Authorization": f"Bearer {carl['key']}"}
+    async with httpx.AsyncClient(base_url=stack.url, headers=head, timeout=30) as http:
+
+        async def session() -> str:
+            made = await http.post("/api/chat/sessions/", json={"title": NAME, "model": "demo"})
+            return str(made.json()["id"]) if made.is_success else ""
+
+        session_id = await eventually(session)
+    path = f"/ws/ai-chat/session/{session_id}/?token={carl['key']}"
+    async with SocketClient(stack.url, path) as person:
+        await person.say({"type": "send_message", "message": NAME})
+        await person.next("ai_message_complete")
+        await person.say({"type": "send_message", "message": NAME})
+        assert (await person.next("error"))["code"] == "rate_limit_exceeded"
+    told = await audit.one("request.refuse", actor="carl", outcome="rate_limit_exceeded")
+    assert (told["via"], told["address"]) == ("websocket", "127.0.0.1")
+    assert told["object"] == "WEBSOCKET /ws/ai-chat/session/{session_id}"
+    assert NAME not in audit.text()

@@ -8,6 +8,7 @@ import structlog
 from fastapi import APIRouter, Response, WebSocket
 
 from services.api.access.caller import Caller
+from services.api.auditing import tell_of_closing
 from services.api.completions.failures import error_body
 from services.api.completions.scope_keys import CALLER
 from services.api.deps import State
@@ -41,6 +42,7 @@ async def list_socket(websocket: WebSocket) -> None:
     await websocket.accept()
     with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
+            tell_of_closing(websocket.scope, "too_many_sockets")
             await close(websocket, TOO_MANY)
             return
         await _serve_list(websocket, state, caller)

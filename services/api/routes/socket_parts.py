@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import WebSocket
 
 from services.api.access.caller import Caller
-from services.api.auditing import tell_of_closing
+from services.api.auditing import tell_of_closing, tell_of_refusal
 from services.api.deps import State
 from services.api.routes.socket_connection import Handler, SocketConnection
 from services.api.sockets.outlet import NOT_AUTHENTICATED, Outlet
@@ -37,6 +37,7 @@ def outlet_of(websocket: WebSocket, state: State) -> Outlet:
         full=websocket.query_params.get("full_content") != "false",
         clock=state["clock"].monotonic,
         presence=websocket.query_params.get("presence") == "true",
+        refused=partial(tell_of_refusal, websocket.scope),
     )
 
 
