@@ -28,7 +28,9 @@ _SWEPT: Final = timedelta(minutes=5)
 def access_of(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
     """Who may come in."""
     api = settings.api
-    presence = Presence(world.clock, lives=world.key_ring.lives)
+    presence = Presence(
+        world.clock, lives=world.key_ring.lives, departing=world.departures.departing
+    )
     world.key_ring.call_when_gone(presence.key_gone)
     world.departures.call_when_begun(presence.user_gone)
     return GatewayAccess(

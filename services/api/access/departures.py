@@ -26,12 +26,16 @@ class Departures:
             for callback in self._on_begin:
                 callback(digest)
 
+    def departing(self, user_id: str) -> bool:
+        """Whether everything of this user is being removed."""
+        # Nobody nearly always: no hash for each request.
+        return bool(self._departing) and user_digest(user_id) in self._departing
+
     def check(self, user_id: str) -> None:
         """Go on with a user who stays.
 
         Raises:
             UserDeparting: everything of this user is being removed.
         """
-        # Nobody nearly always: no hash for each request.
-        if self._departing and user_digest(user_id) in self._departing:
+        if self.departing(user_id):
             raise UserDeparting("Everything of this user is being removed; try again later.")

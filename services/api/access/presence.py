@@ -53,15 +53,23 @@ class Visit:
 class Presence:
     """All visits of this gateway."""
 
-    def __init__(self, clock: Clock, *, lives: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        lives: Callable[[str], bool],
+        departing: Callable[[UserId], bool],
+    ) -> None:
         """Nobody is here.
 
         Args:
             clock: For credentials that expire.
             lives: Whether a key still lets somebody in.
+            departing: Whether everything of a user is being removed.
         """
         self._clock = clock
         self._lives = lives
+        self._departing = departing
         self._by_key: defaultdict[str, set[Visit]] = defaultdict(set)
         self._by_user: defaultdict[UserId, set[Visit]] = defaultdict(set)
 
@@ -77,16 +85,17 @@ class Presence:
         Args:
             caller: Whose it is.
             gone: Called once when the caller's key is revoked, or everything of the user is to
-                be removed; at once, if the key was revoked already.
+                be removed; at once, if that is so already.
             until_expiry: Also call it when the credentials expire. What was begun before that may
                 end by itself; who can begin something new must not stay.
         """
         visit = Visit(gone)
+        revoked = caller.key_id is not None and not self._lives(caller.key_id)
+        if revoked or self._departing(caller.user_id):
+            # Since it was looked at.
+            visit.end()
+            return visit
         if caller.key_id is not None:
-            if not self._lives(caller.key_id):
-                # Revoked since it was looked at.
-                visit.end()
-                return visit
             self._by_key[caller.key_id].add(visit)
         self._by_user[caller.user_id].add(visit)
         if until_expiry and caller.expires_at is not None:
