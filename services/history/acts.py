@@ -55,13 +55,14 @@ def preset_created(command: CreatePreset, _reply: PresetReply | None) -> Act | N
 
 def preset_changed(command: UpdatePreset, reply: PresetReply | None) -> Act | None:
     """What all users see, or saw until now."""
-    preset = reply.preset if reply is not None else None
     target = f"preset:{command.preset_id}"
-    if command.public or (preset is not None and preset.public):
+    if reply is None or reply.preset is None:
+        # It has failed: perhaps in making it public.
+        wanted = Act("public_preset.change", target, command.user_id)
+        return wanted if command.public else None
+    if reply.preset.public:
         return Act("public_preset.change", target, command.user_id)
-    if command.public is False and command.name is None:
-        return Act("preset.make_private", target, command.user_id)
-    return None
+    return Act("preset.make_private", target, command.user_id) if reply.was_public else None
 
 
 def preset_deleted(command: DeletePreset, reply: PresetReply | None) -> Act | None:

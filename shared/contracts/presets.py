@@ -53,6 +53,8 @@ class PresetReply(Reply):
     """The preset after the command."""
 
     preset: Preset | None = None
+    was_public: bool | None = None
+    """Whether all users saw it before a change, for the audit."""
 
 
 class CreatePreset(SessionSettings):

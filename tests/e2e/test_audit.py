@@ -118,6 +118,14 @@ async def test_every_act_says_who_did_what_to_which(stack: Stack, boss: httpx.As
     assert await audit.one("preset.make_private", actor="boss")
     private = {"name": NAME, "systemPrompt": NAME}
     assert (await boss.post("/api/chat/presets/", json=private)).is_success
+    assert (await boss.put(f"/api/chat/presets/{preset}/", json=private)).is_success
+    assert (await boss.put(f"/api/chat/presets/{preset}/", json=wanted)).is_success
+    assert len(await eventually(lambda: audit.lines("public_preset.change"))) == 2
+    assert (await boss.put(f"/api/chat/presets/{preset}/", json=private)).is_success
+    assert (await boss.delete(f"/api/chat/presets/{preset}/")).is_success
+    made_private = await eventually(lambda: audit.lines("preset.make_private"))
+    assert len(made_private) == 2
+    assert audit.lines("public_preset.delete") == []
     assert len(audit.lines("public_preset.create")) == 1
 
     await stack.parley("users", "purge", "ann", "--yes", "--data-dir", str(stack.data_dir))
