@@ -149,7 +149,7 @@ def _worker() -> Permissions:
 
 
 def _history() -> Permissions:
-    owned = (streams.TURNS, streams.IDEMPOTENCY)
+    owned, counted = (streams.TURNS, streams.IDEMPOTENCY), (streams.LIMITS, streams.BUDGETS)
     return _permissions(
         Identity.HISTORY,
         publish=[
@@ -174,7 +174,7 @@ def _history() -> Permissions:
             direct_get(streams.DEAD_LETTERS),
             message_delete(streams.DEAD_LETTERS),
             *(direct_get(bucket_stream(bucket)) for bucket in owned),
-            *(stream_purge(bucket_stream(bucket)) for bucket in (*owned, streams.LIMITS)),
+            *(stream_purge(bucket_stream(bucket)) for bucket in (*owned, *counted)),
         ],
         subscribe=[subjects.HISTORY],
         responds=True,

@@ -1,4 +1,4 @@
-"""By what name the bucket ``limits`` knows whose readings and places those are."""
+"""By what name the buckets ``limits`` and ``budgets`` know whose counts and places those are."""
 
 import hashlib
 

@@ -74,7 +74,7 @@ MUST_NOT_PUBLISH: Final = [
     *((who, f"$JS.API.STREAM.PURGE.{streams.CHUNKS}") for who in (P, G, W, O)),
     *((who, f"$JS.API.STREAM.PURGE.{streams.DEAD_LETTERS}") for who in Identity),
     *((who, f"$JS.API.STREAM.PURGE.KV_{bucket}") for who in (P, G, W, O)
-      for bucket in ("turns", "idempotency", "limits")),
+      for bucket in ("turns", "idempotency", "limits", "budgets")),
     *((who, f"$JS.API.STREAM.PURGE.KV_{bucket}") for who in Identity
       for bucket in ("cancellations", "catalog")),
     *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.REQUESTS}") for who in (P, W, O)),

@@ -7,6 +7,7 @@ frames, which say nothing of their user, by the ids of the completions.
 import re
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import aclosing, contextmanager
+from itertools import product
 from typing import Final
 
 import orjson
@@ -24,6 +25,7 @@ _SAID_FOR: Final = 3600.0
 _LONGEST_ANSWER: Final = 24 * 3600 * 1000
 """Milliseconds: more than any request waits and runs; frames come as late as that."""
 _OWNED: Final = (streams.TURNS, streams.IDEMPOTENCY)
+_COUNTED: Final = (streams.LIMITS, streams.BUDGETS)
 
 
 class NatsTraces:
@@ -66,9 +68,8 @@ class NatsTraces:
                 await self._purge(stream, subject)
         for key_id in (None, *key_ids):
             holder = holder_of(user_id, key_id)
-            for keys in (f"*.{holder}", f"*.{holder}.>"):
-                subject = bucket_key(streams.LIMITS, keys)
-                await self._purge(streams.bucket_stream(streams.LIMITS), subject)
+            for bucket, keys in product(_COUNTED, (f"*.{holder}", f"*.{holder}.>")):
+                await self._purge(streams.bucket_stream(bucket), bucket_key(bucket, keys))
 
     async def remove_dead_letters(self, user_id: UserId) -> None:
         """See the port."""

@@ -31,8 +31,6 @@ class MemoryStore(MemoryMessages):
         """Whose the ended ones are."""
         self.purging: set[SessionId] = set()
         """Sessions that a purge has claimed and not yet removed."""
-        self.enders: dict[CompletionId, UserId] = {}
-
         self.marks: dict[str, PurgeMark] = {}
 
     def everything(self) -> dict[str, Any]:
