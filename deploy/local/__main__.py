@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.local import key_commands, services
+from deploy.local import key_commands, services, user_commands
 from deploy.local.errors import LauncherError, MissingPart
 from deploy.local.flags import DataDirFlag, JsonFlag, data_dir_of
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="The models that workers offer.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(user_commands.app, name="users")
 
 UrlFlag = Annotated[
     str | None, typer.Option("--url", help="A gateway; default: that of --data-dir.")

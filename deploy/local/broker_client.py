@@ -17,9 +17,11 @@ from deploy.local.external import shown
 from deploy.local.nats_server import keys_of
 from deploy.nats.keys import Keys
 from services.api.adapters.nats_history import NatsHistory
+from shared.contracts.audit import OPERATOR
 from shared.contracts.identities import Identity
 from shared.messaging.connection import credentials, is_refusal
 from shared.nkey_seeds import WrongSeed
+from shared.observability import audit
 
 _TIMEOUT: Final = 5.0
 
@@ -61,6 +63,7 @@ async def asking(
             raise LauncherError(sentence) from error
         sentence = f"no broker answers at {shown(url)}."
         raise LauncherError(sentence) from error
+    audit.ACTOR.set(OPERATOR)
     try:
         yield NatsHistory(client, timeout=_TIMEOUT)
     finally:

@@ -149,6 +149,7 @@ def _worker() -> Permissions:
 
 
 def _history() -> Permissions:
+    owned, counted = (streams.TURNS, streams.IDEMPOTENCY), (streams.LIMITS, streams.BUDGETS)
     return _permissions(
         Identity.HISTORY,
         publish=[
@@ -165,6 +166,15 @@ def _history() -> Permissions:
             direct_get(streams.EVENTS),
             direct_get(streams.EVENTS, subjects.EVENTS),
             *_whole(streams.KEYS),
+            # Everything of one user, when that is to go.
+            direct_get(streams.REQUESTS),
+            message_delete(streams.REQUESTS),
+            stream_info(streams.CHUNKS),
+            stream_purge(streams.CHUNKS),
+            direct_get(streams.DEAD_LETTERS),
+            message_delete(streams.DEAD_LETTERS),
+            *(direct_get(bucket_stream(bucket)) for bucket in owned),
+            *(stream_purge(bucket_stream(bucket)) for bucket in (*owned, *counted)),
         ],
         subscribe=[subjects.HISTORY],
         responds=True,

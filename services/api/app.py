@@ -36,6 +36,7 @@ from services.api.routes import (
     tickets,
     turns,
     usage,
+    user_data,
 )
 from services.api.schemas.errors import ErrorBody
 from services.api.security_headers import SecurityHeaders
@@ -88,11 +89,13 @@ def life_of(settings: Settings, drain: Drain, open_world: OpenWorld) -> Life:
                 asyncio.create_task(state["limits"].leases.keep(), name="renew-leases"),
                 asyncio.create_task(leases.keep(), name="renew-turns"),
                 asyncio.create_task(watching.keep(), name="say-who-watches"),
+                asyncio.create_task(state["access"].refusals.keep(), name="tell-of-refusals"),
             ]
             try:
                 yield dict(state)
             finally:
                 await end_tasks(keeping)
+                state["access"].refusals.close()
 
     return life
 
@@ -132,6 +135,7 @@ def create_app(
         offered_models,
         api_keys,
         tickets,
+        user_data,
     ):
         for router in faced.router.routers:
             app.include_router(router, dependencies=[CountDep], responses=_AT_THE_DOOR)

@@ -11,6 +11,7 @@ from services.api.access.caller import Caller
 from services.api.access.gateway_access import GatewayAccess
 from services.api.access.key_admin import KeyAdmin
 from services.api.access.tickets import TicketOffice
+from services.api.access.user_admin import UserAdmin
 from services.api.background import Background
 from services.api.completions.attaching import Starter
 from services.api.completions.cancellations import Cancellations
@@ -75,6 +76,7 @@ class State(TypedDict):
     tickets: TicketOffice
     timing: Timing
     turns: Turns
+    user_admin: UserAdmin
     body_deadline: float
     body_timeout: float
     max_body_bytes: int

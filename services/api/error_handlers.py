@@ -18,6 +18,7 @@ from services.api.access.refusals import (
     WrongHost,
     WrongOrigin,
 )
+from services.api.auditing import tell_of_refusal
 from services.api.completions.failures import body_of, error_body
 from services.api.limits.refusals import OverBudget, OverLimit
 from services.api.metering import metered_of
@@ -87,6 +88,7 @@ def _answer(body: dict[str, Any], status: int, headers: dict[str, str]) -> Respo
 
 async def _chat_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ChatError)
+    tell_of_refusal(request.scope, error)
     metered = metered_of(request.scope)
     if metered is not None:
         await metered.tell(error.levels if isinstance(error, OverLimit) else None)

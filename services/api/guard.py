@@ -5,7 +5,6 @@ A route that nobody thought of is closed by this, not open.
 
 from typing import Final
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
@@ -14,15 +13,20 @@ from services.api.access.caller import Caller
 from services.api.access.credentials import header_token, query_values
 from services.api.access.gateway_access import GatewayAccess
 from services.api.access.identity import HEALTH
-from services.api.access.refusals import NotAuthenticated, WrongHost, WrongOrigin
+from services.api.access.refusals import (
+    NotAuthenticated,
+    NotPermitted,
+    WrongHost,
+    WrongOrigin,
+)
+from services.api.auditing import actor_of, tell_of_refusal
 from services.api.completions.scope_keys import CALLER
 from services.api.error_handlers import answer_of
 from services.api.limits.refusals import OverLimit
 from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW, TOO_MANY
 from services.api.spelling import naming_of
 from shared.errors import ChatError
-
-log = structlog.stdlib.get_logger(__name__)
+from shared.observability import audit
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
@@ -41,6 +45,7 @@ class Guard:
             try:
                 await self._admit_request(scope)
             except ChatError as error:
+                tell_of_refusal(scope, error)
                 await answer_of(error, naming_of(scope["path"]))(scope, receive, send)
                 return
         elif scope["type"] == "websocket":
@@ -68,7 +73,11 @@ class Guard:
         else:
             caller = await access.identity.identify(path, token, access.address_of(scope))
         scope[CALLER] = caller
+        access.departures.check(caller.user_id)
         bind_contextvars(user=caller.user_id)
+        if not path.startswith("/v1/"):
+            # Nothing there is an administrative act, and answers should begin soon.
+            audit.ACTOR.set(actor_of(scope))
 
     async def _admit_socket(self, scope: Scope) -> None:
         access: GatewayAccess = scope["state"]["access"]
@@ -78,14 +87,15 @@ class Guard:
         token = header_token(headers)
         ticket = _ticket(scope) if token is None else None
         if ticket is not None:
-            scope[CALLER] = await _redeem(scope, ticket)
-            return
-        if token is None:
-            # Browsers cannot set headers of sockets.
-            token = query_values(scope["query_string"]).get("token") or None
-        scope[CALLER] = await access.identity.identify(
-            scope["path"], token, access.address_of(scope)
-        )
+            scope[CALLER] = caller = await _redeem(scope, ticket)
+        else:
+            if token is None:
+                # Browsers cannot set headers of sockets.
+                token = query_values(scope["query_string"]).get("token") or None
+            scope[CALLER] = caller = await access.identity.identify(
+                scope["path"], token, access.address_of(scope)
+            )
+        access.departures.check(caller.user_id)
 
 
 async def _redeem(scope: Scope, ticket: str) -> Caller:
@@ -115,7 +125,7 @@ def _quietly(scope: Scope) -> str | None:
 
 
 async def _refuse_socket(error: ChatError, scope: Scope, receive: Receive, send: Send) -> None:
-    log.info("socket_refused", code=error.code)
+    tell_of_refusal(scope, error)
     await receive()
     if isinstance(error, (WrongHost, WrongOrigin)):
         # Before it is accepted: an answer like any other.
@@ -123,7 +133,7 @@ async def _refuse_socket(error: ChatError, scope: Scope, receive: Receive, send:
         return
     # Browsers tell their page the code of a socket that was open, and nothing of one that was not.
     await send({"type": "websocket.accept"})
-    code = NOT_AUTHENTICATED if isinstance(error, NotAuthenticated) else SLOW
+    code = NOT_AUTHENTICATED if isinstance(error, (NotAuthenticated, NotPermitted)) else SLOW
     if isinstance(error, OverLimit):
         code = TOO_MANY
     await send({"type": "websocket.close", "code": code, "reason": error.code})

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from services.api.completions.failures import internal_error_body
-from services.api.completions.scope_keys import ANSWER_HEADERS, REQUEST_ID, SENT_QUERY
+from services.api.completions.scope_keys import ANSWER_HEADERS, REQUEST_ID, SENT_QUERY, TOLD
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -63,7 +63,8 @@ class RequestContext:
                 log.exception("unhandled_error", path=scope["path"])
                 if status == 0:
                     await _send_internal_error(send_first)
-            if scope["path"] not in _UNLOGGED:
+            # Of a flood of refusals the audit has one line with their number.
+            if scope["path"] not in _UNLOGGED and TOLD not in scope:
                 log.info(
                     "http_request",
                     method=scope["method"],

@@ -14,6 +14,8 @@ _PAGE_POLICY: Final = (
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Of pages that this gateway serves: everything of theirs comes from here, no script is inline."""
+_STARTS: Final = frozenset({"http.response.start", "websocket.http.response.start"})
+"""The second: of a handshake that is refused by a route, or in front of them."""
 _ALWAYS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -38,12 +40,12 @@ class SecurityHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
 
         async def send_first(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _STARTS:
                 headers = list(message.get("headers", ()))
                 message["headers"] = [*headers, *_missing(headers)]
             await send(message)

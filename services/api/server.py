@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from services.api.completions.draining import Drain
+from services.api.handshake import GatewaySocketProtocol
 from services.api.protocol import GatewayProtocol
 from services.api.settings import Settings
 from shared.observability.logging import READY
@@ -34,7 +35,7 @@ def uvicorn_config(app: ASGIApp, settings: Settings, port: int, *, closing: int)
         port=port,
         http=GatewayProtocol.configured(settings.http, body_timeout=body_timeout),
         loop="uvloop",
-        ws="websockets-sansio",
+        ws=GatewaySocketProtocol,
         ws_max_size=settings.api.socket_message_bytes,
         log_config=None,
         access_log=False,

@@ -2,6 +2,7 @@
 
 from services.api.access.key_admin import KeyAdmin
 from services.api.access.tickets import TicketOffice
+from services.api.access.user_admin import UserAdmin
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancellations import CANCEL_ANSWER, Cancellations
 from services.api.completions.cancelling import Cancelling
@@ -206,6 +207,7 @@ def build_state(
             world.clock,
             max_payload=lambda: world.broker.max_payload,
         ),
+        user_admin=UserAdmin(world.asking),
         body_deadline=settings.http.body_deadline.total_seconds(),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,

@@ -9,6 +9,7 @@ from services.api.access.identity import Identity
 from services.api.access.origins import Origins
 from services.api.access.presence import Presence
 from services.api.access.provider_keys import ProviderKeys
+from services.api.access.refusal_log import RefusalLog
 from services.api.access.tickets import TicketOffice
 from services.api.access.tokens import ProviderTokens, TokenRules
 from services.api.limits.budget import Budget
@@ -27,13 +28,18 @@ _SWEPT: Final = timedelta(minutes=5)
 def access_of(settings: Settings, world: World, tickets: TicketOffice) -> GatewayAccess:
     """Who may come in."""
     api = settings.api
-    presence = Presence(world.clock, lives=world.key_ring.lives)
+    presence = Presence(
+        world.clock, lives=world.key_ring.lives, departing=world.departures.departing
+    )
     world.key_ring.call_when_gone(presence.key_gone)
+    world.departures.call_when_begun(presence.user_gone)
     return GatewayAccess(
         origins=Origins(hosts=api.names, origins=api.cors_origins),
         addresses=ClientAddresses(api.trusted_proxies),
         identity=Identity(api.auth, world.key_ring, _tokens(settings, world), tickets),
         presence=presence,
+        departures=world.departures,
+        refusals=RefusalLog(world.clock.monotonic),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from services.api.access.departures import Departures
 from services.api.access.key_ring import KeyRing
 from services.api.adapters.http_identity_provider import HttpIdentityProvider
 from services.api.adapters.nats_backlog import NatsBacklog
@@ -102,6 +103,7 @@ class World:
     catalog: Catalog
     clock: Clock
     counters: CounterStore
+    departures: Departures
     depths: Depths
     feeds: Feeds
     followed_frames: FrameLog
@@ -152,7 +154,8 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
     backlog, live = NatsBacklog(jetstream), NatsLive(client, inbox.gateway_id)
     key_ring = KeyRing(clock, lambda: connection_of(client))
-    key_feed = NatsKeyFeed(client, jetstream, key_ring)
+    departures = Departures()
+    key_feed = NatsKeyFeed(client, jetstream, key_ring, departures)
     refreshed = [feed.refresh, key_feed.refresh, feeds.prove, live.prove]
     connection = NatsConnection(client, inbox, on_connected=refreshed)
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
@@ -178,6 +181,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             catalog=catalog,
             clock=clock,
             counters=NatsCounters(jetstream),
+            departures=departures,
             depths=NatsDepths(jetstream),
             feeds=feeds,
             followed_frames=NatsFrameLog(jetstream, subjects.followed),

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import structlog
-
 from services.history.key_ports import KeyCopies, KeyStore
 from services.history.key_records import KeyRecord
 from services.history.records import to_milliseconds
@@ -19,8 +17,6 @@ from shared.contracts.api_keys import (
 )
 from shared.contracts.ids import parse_session_id
 from shared.errors import BrokerUnavailable, HistoryUnavailable, InvalidRequest, KeyNotFound
-
-log = structlog.stdlib.get_logger(__name__)
 
 _ROLES = frozenset({ADMIN})
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -56,7 +52,6 @@ class ApiKeys:
             await self._copies.create(record.digest, record.to_copy())
         except BrokerUnavailable as error:
             raise _not_copied(error) from error
-        log.info("key_created", key_id=record.id, user=record.user_id, roles=record.roles)
         return KeyReply(key=record.to_key())
 
     async def page(self, query: ListKeys) -> KeyPage:
@@ -81,7 +76,6 @@ class ApiKeys:
             await self._copies.put(record.digest, record.to_copy())
         except BrokerUnavailable as error:
             raise _not_copied(error) from error
-        log.info("key_revoked", key_id=record.id, user=record.user_id)
         return KeyReply(key=record.to_key())
 
 

@@ -14,14 +14,17 @@ from services.history.adapters.mongo_client import MongoClient, create_indexes, 
 from services.history.adapters.mongo_keys import MongoKeyStore
 from services.history.adapters.mongo_messages import MongoMessageStore
 from services.history.adapters.mongo_presets import MongoPresetStore
+from services.history.adapters.mongo_purges import MongoPurgeMarks
 from services.history.adapters.mongo_sessions import MongoSessionStore
 from services.history.adapters.mongo_settings import MongoSettingsStore
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.mongo_usage import MongoUsageStore
+from services.history.adapters.mongo_users import MongoUserStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.adapters.nats_key_copies import NatsKeyCopies
+from services.history.adapters.nats_traces import NatsPurgeWords, NatsTraces
 from services.history.api_keys import ApiKeys
 from services.history.background import Background, again_and_again, until_done
 from services.history.changing import Changing
@@ -49,6 +52,8 @@ from services.history.sweeper import Sweeper
 from services.history.tree_reading import TreeReading
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
+from services.history.user_operations import user_operations
+from services.history.user_purging import UserPurging
 from shared.clock import utc_now
 from shared.contracts.identities import Identity
 from shared.messaging.connection import build_broker
@@ -57,6 +62,8 @@ from shared.observability.logging import READY
 
 _RETENTION_INTERVAL = 3600.0
 _KEYS_INTERVAL = 1.0
+_USERS = 1.0
+"""Seconds between two looks for users whose data is to go."""
 _RETRY = 0.5
 
 log = structlog.stdlib.get_logger(__name__)
@@ -84,10 +91,13 @@ class _History:
         self._log = NatsEventLog(jetstream)
         recorder = Recorder(turns)
         self._purger = Purger(self._log, keep=options.keep_events, now=utc_now)
-        intake = Intake(recorder, NatsDeadLetters(jetstream), on_stored=self._purger.stored)
+        intake = Intake(
+            recorder, NatsDeadLetters(jetstream), self._log, on_stored=self._purger.stored
+        )
         self._consumer = NatsConsumer(client, intake, count=options.consumers)
         self._sweeper = Sweeper(turns, self._log, recorder, slack=options.sweep_slack, now=utc_now)
-        self._retention = Retention(store, purge_after=options.purge_after, now=utc_now)
+        marks = MongoPurgeMarks(database)
+        self._retention = Retention(store, marks, purge_after=options.purge_after, now=utc_now)
         self._create_indexes = partial(create_indexes, database)
         freshness = Freshness(
             turns,
@@ -101,6 +111,16 @@ class _History:
         used = MongoUsageStore(database)
         keys, copies = MongoKeyStore(database), NatsKeyCopies(jetstream)
         self._key_copying = KeyCopying(keys, copies, clock=time.monotonic)
+        self._users = UserPurging(
+            marks,
+            MongoUserStore(database),
+            keys,
+            copies,
+            NatsPurgeWords(jetstream),
+            NatsTraces(jetstream),
+            slack=options.sweep_slack,
+            now=utc_now,
+        )
         self.router = build_router(
             (
                 *session_operations(
@@ -117,6 +137,7 @@ class _History:
                 ),
                 *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
                 *key_operations(ApiKeys(keys, copies, now=utc_now)),
+                *user_operations(self._users),
             ),
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,
@@ -152,6 +173,10 @@ class _History:
             ),
         )
         background.start("history-keys", self._keep_copying())
+        background.start(
+            "history-users",
+            again_and_again("purge-users", self._users.work, partial(self._users.due, _USERS)),
+        )
         await until_done("consumer", self._log.progress, pause=_RETRY)
 
     async def _keep_copying(self) -> None:

@@ -84,7 +84,19 @@ class Progress:
         return self.waiting == 0 and self.in_hand == 0
 
 
-class EventLog(Protocol):
+class EventEraser(Protocol):
+    """Takes single events out of the log."""
+
+    async def erase(self, subject: str) -> None:
+        """Remove the event of this subject.
+
+        Raises:
+            BrokerUnavailable, ApiError: perhaps not done.
+        """
+        ...
+
+
+class EventLog(EventEraser, Protocol):
     """``CHAT_EVENTS`` beside its consumer.
 
     Every method raises ``BrokerUnavailable`` or ``ApiError``.

@@ -7,16 +7,20 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from faststream.nats import NatsMessage, NatsRouter
+from faststream.nats.annotations import NatsMessage as MessageDep
 from pydantic import ValidationError
 
+from services.history.acts import Act
 from services.history.ports import TooLargeForStore
 from shared.contracts import streams, subjects
+from shared.contracts.audit import ACTOR, Actor
 from shared.contracts.chat import Failure
 from shared.contracts.history import Reply
 from shared.contracts.questions import Question
 from shared.contracts.wire import WireModel
 from shared.errors import ChatError, HistoryUnavailable, InvalidRequest, PayloadTooLarge
 from shared.messaging.copies import is_copy
+from shared.observability import audit
 
 _PROMPT: Final = 2.5
 """Seconds for an operation that only asks the database."""
@@ -39,11 +43,13 @@ class Operation(Generic[_Q, _R]):
     use_case: Callable[[_Q], Awaitable[_R]]
     deadline: float | None = None
     """Seconds; ``None`` is what the question allows."""
+    act: Callable[[_Q, _R | None], Act | None] | None = None
+    """What the audit says of it; without a reply where it has failed."""
 
-    async def answer(self, body: bytes, max_payload: int) -> bytes:
+    async def answer(self, body: bytes, max_payload: int, actor: Actor | None = None) -> bytes:
         """The reply to one message: whatever goes wrong is in it."""
         try:
-            data = (await self._ask(body)).to_bytes()
+            data = (await self._ask(self._parse(body), actor)).to_bytes()
             _check_size(len(data), max_payload)
         except ChatError as error:
             return self._failure(error.code, error.message, error.param)
@@ -55,19 +61,34 @@ class Operation(Generic[_Q, _R]):
             return self._failure(ChatError.code, "The history service failed.")
         return data
 
-    async def _ask(self, body: bytes) -> _R:
+    def _parse(self, body: bytes) -> _Q:
         try:
-            query = self.question.query.from_bytes(body)
+            return self.question.query.from_bytes(body)
         except ValidationError as error:
             # Not the whole error: it quotes what was sent.
             place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
             message = f"This is no {self.question.query.__name__}: see {place or 'its body'}."
             raise InvalidRequest(message, param=place or None) from error
+
+    async def _ask(self, query: _Q, actor: Actor | None) -> _R:
         try:
             async with asyncio.timeout(self.deadline or self._allowed):
-                return await self.use_case(query)
+                reply = await self.use_case(query)
         except TimeoutError as error:
+            # It may have been done nevertheless.
+            self._audit(query, None, actor, HistoryUnavailable.code)
             raise HistoryUnavailable("The database does not answer in time.") from error
+        except Exception as error:
+            code = error.code if isinstance(error, ChatError) else ChatError.code
+            self._audit(query, None, actor, code)
+            raise
+        self._audit(query, reply, actor, audit.DONE)
+        return reply
+
+    def _audit(self, query: _Q, reply: _R | None, actor: Actor | None, outcome: str) -> None:
+        act = self.act(query, reply) if self.act is not None else None
+        if act is not None:
+            audit.record(act.action, actor=actor, target=act.target, user=act.user, outcome=outcome)
 
     @property
     def _allowed(self) -> float:
@@ -96,11 +117,21 @@ def build_router(
 
 def _handler(
     operation: Operation[Any, Any], max_payload: Callable[[], int]
-) -> Callable[[bytes], Awaitable[bytes]]:
-    async def handle(body: bytes) -> bytes:
-        return await operation.answer(body, max_payload())
+) -> Callable[[bytes, NatsMessage], Awaitable[bytes]]:
+    async def handle(body: bytes, message: MessageDep) -> bytes:
+        actor = _actor_of(message) if operation.question.audited else None
+        return await operation.answer(body, max_payload(), actor)
 
     return handle
+
+
+def _actor_of(message: NatsMessage) -> Actor | None:
+    said = message.headers.get(ACTOR)
+    try:
+        return Actor.from_bytes(said.encode()) if said else None
+    except ValidationError:
+        log.warning("actor_malformed")
+        return None
 
 
 async def _undecoded(message: NatsMessage) -> bytes:

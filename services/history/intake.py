@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from services.history.event_format import Event, Poison, parse_event
-from services.history.event_ports import DeadLetters, Delivery, RawEvent
+from services.history.event_ports import DeadLetters, Delivery, EventEraser, RawEvent
 from services.history.recorder import Recorder
 from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError
@@ -34,6 +34,7 @@ class Intake:
         self,
         recorder: Recorder,
         dead_letters: DeadLetters,
+        event_log: EventEraser,
         *,
         on_stored: Callable[[int], None],
         heartbeat: float = 10.0,
@@ -44,6 +45,7 @@ class Intake:
         Args:
             recorder: Stores events.
             dead_letters: Keeps poison.
+            event_log: Keeps events; not those of users whose data was purged.
             on_stored: Told the size of each stored event.
             heartbeat: Seconds between two signs of life for an event in hand; well below the
                 consumer's ``ack_wait``.
@@ -51,6 +53,7 @@ class Intake:
         """
         self._recorder = recorder
         self._dead_letters = dead_letters
+        self._event_log = event_log
         self._on_stored = on_stored
         self._heartbeat = heartbeat
         self._pause = pause
@@ -85,7 +88,8 @@ class Intake:
         try:
             while True:
                 try:
-                    await self._recorder.record(event, raw.time)
+                    if not await self._recorder.record(event, raw.time):
+                        await self._erase(raw)
                 except HistoryUnavailable:
                     if not held:
                         held = True
@@ -102,6 +106,14 @@ class Intake:
                 pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
             self._held -= held
+
+    async def _erase(self, raw: RawEvent) -> None:
+        log.info("late_event_dropped", sequence=raw.sequence)
+        try:
+            await self._event_log.erase(raw.subject)
+        except (BrokerUnavailable, ApiError) as error:
+            # It goes with its age: an hour after this at most.
+            log.warning("late_event_not_erased", sequence=raw.sequence, error=str(error))
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
         raw = delivery.event

@@ -11,7 +11,7 @@ import structlog
 
 from services.history.key_ports import Held, KeyCopies, KeyStore
 from services.history.key_records import KeyRecord
-from shared.contracts.api_keys import KeyCopy
+from shared.contracts.api_keys import nobodys_copy
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -66,7 +66,8 @@ class KeyCopying:
         elif held.copy == wanted:
             return
         elif wanted.revoked:
-            await self._copies.put(record.digest, wanted)
+            # Not over what was put since: a purge of the user may have taken its name out.
+            await self._copies.replace(record.digest, wanted, held.revision)
         elif held.copy is None or not held.copy.revoked:
             await self._copies.replace(record.digest, wanted, held.revision)
         else:
@@ -75,9 +76,10 @@ class KeyCopying:
             log.info("key_stays_revoked", key_id=record.id)
 
     async def _disown(self, digest: str, held: Held) -> None:
+        gone = nobodys_copy(held.copy.id if held.copy is not None else "unknown")
         if held.copy is None or not held.copy.revoked:
-            user = held.copy.user_id if held.copy is not None else "unknown"
-            key_id = held.copy.id if held.copy is not None else "unknown"
-            log.warning("key_without_record", key_id=key_id)
-            gone = KeyCopy(id=key_id, user_id=user, revoked=True)
-            await self._copies.replace(digest, gone, held.revision)
+            log.warning("key_without_record", key_id=gone.id)
+        elif held.copy == gone:
+            return
+        # Whose it was is forgotten with the record: its user may have been purged.
+        await self._copies.replace(digest, gone, held.revision)

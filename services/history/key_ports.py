@@ -27,6 +27,10 @@ class KeyStore(Protocol):
         """Mark it as revoked at ``at`` (milliseconds) unless it is; ``None`` if there is none."""
         ...
 
+    async def remove(self, key_id: str) -> None:
+        """Forget it, if it is there and revoked."""
+        ...
+
 
 class Held(NamedTuple):
     """A copy, and the revision that a change of it must name."""

@@ -17,6 +17,7 @@ from services.history.records import (
     SessionRecord,
     UsageRecord,
 )
+from services.history.user_ports import PurgeMark
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 
 
@@ -36,6 +37,10 @@ class TurnStore(WordStore, Protocol):
 
         One that is being purged does not exist any more.
         """
+        ...
+
+    async def purge_of(self, user_id: UserId) -> PurgeMark | None:
+        """That everything of this user goes or went, if that is so."""
         ...
 
     async def add_messages(self, messages: Sequence[MessageRecord]) -> None:

@@ -98,10 +98,10 @@ class Presets:
             record = await self._own(command.user_id, command.preset_id, command.version)
             changed = _changed(record, command)
             if changed == record:
-                return PresetReply(preset=record.to_preset())
+                return PresetReply(preset=record.to_preset(), was_public=record.public)
             changed = _moved(changed, to_milliseconds(self._now()))
             if await self._store.replace(changed, record.version):
-                return PresetReply(preset=changed.to_preset())
+                return PresetReply(preset=changed.to_preset(), was_public=record.public)
         raise VersionConflict("Others change this preset at the same time; try again.")
 
     async def delete(self, command: DeletePreset) -> PresetReply:

@@ -35,17 +35,33 @@ class Recorder:
     def __init__(self, turns: TurnStore) -> None:
         self._turns = turns
 
-    async def record(self, event: Event, time: datetime) -> None:
+    async def record(self, event: Event, time: datetime) -> bool:
         """Store one event; ``time`` is when the broker took it.
+
+        Returns:
+            Whether it is kept. Of a user whose data was purged nothing comes back: the log must
+            not keep such an event either.
 
         Raises:
             HistoryUnavailable: the database is away; record it again later.
             RefusedByStore: the database will never take it.
         """
+        if await self._is_purged(event):
+            return False
         if isinstance(event, CompletionAccepted):
             await self._accepted(event, time)
         else:
             await self._completed(event)
+        return True
+
+    async def _is_purged(self, event: Event) -> bool:
+        if isinstance(event, CompletionAccepted):
+            accepted_at = event.accepted_at
+        else:
+            accepted_at = event.created_at
+        # A purge that begins after this look removes in its second pass what is stored now.
+        mark = await self._turns.purge_of(event.user_id)
+        return mark is not None and to_milliseconds(accepted_at) < mark.before
 
     async def _accepted(self, event: CompletionAccepted, time: datetime) -> None:
         turn = event.turn

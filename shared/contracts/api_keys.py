@@ -111,6 +111,11 @@ class KeyCopy(KeyRights):
     revoked: bool = False
 
 
+def nobodys_copy(key_id: str) -> KeyCopy:
+    """What stays of a key without a record: that it lets nobody in, and not whose it was."""
+    return KeyCopy(id=key_id, user_id=UserId("-"), revoked=True)
+
+
 class CreateKey(KeyRights):
     """A new key; again with the same id, it gives the one that is there."""
 
@@ -147,6 +152,6 @@ class RevokeKey(WireModel):
     key_id: str
 
 
-CREATE_KEY: Final = Question("create_key", CreateKey, KeyReply)
+CREATE_KEY: Final = Question("create_key", CreateKey, KeyReply, audited=True)
 LIST_KEYS: Final = Question("list_keys", ListKeys, KeyPage)
-REVOKE_KEY: Final = Question("revoke_key", RevokeKey, KeyReply)
+REVOKE_KEY: Final = Question("revoke_key", RevokeKey, KeyReply, audited=True)

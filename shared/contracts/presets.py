@@ -53,6 +53,8 @@ class PresetReply(Reply):
     """The preset after the command."""
 
     preset: Preset | None = None
+    was_public: bool | None = None
+    """Whether all users saw it before a change, for the audit."""
 
 
 class CreatePreset(SessionSettings):
@@ -153,11 +155,13 @@ class PreferencesReply(Reply):
 
 LIST_PRESETS: Final = Question("list_presets", ListPresets, PresetPage)
 GET_PRESET: Final = Question("get_preset", PresetQuery, PresetReply)
-CREATE_PRESET: Final = Question("create_preset", CreatePreset, PresetReply)
-UPDATE_PRESET: Final = Question("update_preset", UpdatePreset, PresetReply)
-DELETE_PRESET: Final = Question("delete_preset", DeletePreset, PresetReply)
+CREATE_PRESET: Final = Question("create_preset", CreatePreset, PresetReply, audited=True)
+UPDATE_PRESET: Final = Question("update_preset", UpdatePreset, PresetReply, audited=True)
+DELETE_PRESET: Final = Question("delete_preset", DeletePreset, PresetReply, audited=True)
 MODEL_SETTINGS: Final = Question("model_settings", ModelSettingsQuery, AllModelSettings)
-SET_MODEL_SETTINGS: Final = Question("set_model_settings", SetModelSettings, AllModelSettings)
+SET_MODEL_SETTINGS: Final = Question(
+    "set_model_settings", SetModelSettings, AllModelSettings, audited=True
+)
 GET_PREFERENCES: Final = Question("get_preferences", PreferencesQuery, PreferencesReply)
 CHANGE_PREFERENCES: Final = Question("change_preferences", ChangePreferences, PreferencesReply)
 SET_PREFERENCES: Final = Question("set_preferences", SetPreferences, PreferencesReply)

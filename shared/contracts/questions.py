@@ -19,3 +19,5 @@ class Question(Generic[Q, R]):
     reply: type[R]
     patient: bool = False
     """Whether its answer may first wait for events to be stored."""
+    audited: bool = False
+    """Whether it is an administrative act: who asks says who they are, and the audit repeats it."""

@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from shared.observability import audit
+
 READY = "parley_ready"
 """The event that a service logs once it can work; the launcher waits for it."""
 
@@ -41,6 +43,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    audit.unsilence()
     # FastStream brings handlers of its own, which write plain text.
     for name in ("faststream", "faststream.access", "faststream.access.nats"):
         foreign = logging.getLogger(name)

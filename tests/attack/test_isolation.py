@@ -99,6 +99,8 @@ FACED: Final[dict[tuple[str, str], Row]] = {
     ("POST", "/keys"): Admin({"user": "ann"}),
     ("DELETE", "/keys/{key_id}"): Admin(),
     ("POST", "/tickets"): Own(),
+    ("GET", "/user_data"): Admin(),
+    ("DELETE", "/user_data"): Admin(),
 }
 FACES: Final = ("/api/chat", "/ai-chat/api")
 TABLE: Final = {

@@ -101,3 +101,37 @@ async def test_pages_get_a_policy_of_their_own_and_what_a_route_says_stands() ->
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert cached.get_list("cache-control") == ["max-age=31536000, immutable"]
+
+
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "status", "code"),
+    [
+        ("GET", {"Sec-WebSocket-Key": "tangerine"}, 400, "bad_request"),
+        ("GET", {"Sec-WebSocket-Version": "8"}, 400, "bad_request"),
+        ("POST", {}, 405, "method_not_allowed"),
+        ("GET", {"Origin": "https://evil.example"}, 403, "wrong_origin"),
+        ("GET", {"Host": "evil.example"}, 421, "wrong_host"),
+    ],
+)
+async def test_a_handshake_that_is_refused_says_so_in_the_one_body_with_them(
+    method: str, wrong: dict[str, str], status: int, code: str
+) -> None:
+    async with RunningGateway(quick_settings(), open_world=WholeWorld().open) as gateway:
+        path = "/ws/ai-chat/sessions/"
+        reply = await gateway.http.request(method, path, headers={**HANDSHAKE, **wrong})
+        elsewhere = await gateway.http.get("/ws/nowhere/", headers=HANDSHAKE)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+    assert "tangerine" not in reply.text
+    assert elsewhere.status_code == 404
+    for answer in (reply, elsewhere):
+        assert answer.headers["content-type"] == "application/json"
+        check(answer.headers)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from nats.aio.client import Client
 
+from services.api.access.departures import Departures
 from services.api.access.key_ring import KeyRing
 from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
 from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
@@ -38,7 +39,7 @@ def ring(client: Client) -> KeyRing:
 async def feed(
     request: pytest.FixtureRequest, client: Client, provisioned: JetStream, ring: KeyRing
 ) -> AsyncGenerator[NatsKeyFeed]:
-    feed = NatsKeyFeed(client, provisioned, ring)
+    feed = NatsKeyFeed(client, provisioned, ring, Departures())
     if request.param == "said":
         await feed.open()
         yield feed

@@ -70,7 +70,15 @@ MUST_NOT_PUBLISH: Final = [
     *((who, "$JS.API.STREAM.PURGE.KV_keys") for who in Identity),
     *((who, f"$JS.API.STREAM.RESTORE.{streams.EVENTS}") for who in Identity),
     *((who, f"$JS.API.STREAM.SNAPSHOT.{streams.EVENTS}") for who in Identity),
-    *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.REQUESTS}") for who in (P, W, H, O)),
+    # What is of a user who goes, history takes out, and nothing else with it.
+    *((who, f"$JS.API.STREAM.PURGE.{streams.CHUNKS}") for who in (P, G, W, O)),
+    *((who, f"$JS.API.STREAM.PURGE.{streams.DEAD_LETTERS}") for who in Identity),
+    *((who, f"$JS.API.STREAM.PURGE.KV_{bucket}") for who in (P, G, W, O)
+      for bucket in ("turns", "idempotency", "limits", "budgets")),
+    *((who, f"$JS.API.STREAM.PURGE.KV_{bucket}") for who in Identity
+      for bucket in ("cancellations", "catalog")),
+    *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.REQUESTS}") for who in (P, W, O)),
+    *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.DEAD_LETTERS}") for who in (P, G, W, O)),
     *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.EVENTS}") for who in Identity),
     *((who, f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}") for who in Identity),
     *((who, f"$JS.API.CONSUMER.CREATE.{streams.REQUESTS}.mine.>") for who in Identity),
@@ -83,11 +91,11 @@ MUST_NOT_PUBLISH: Final = [
     *((who, f"$JS.ACK.{streams.REQUESTS}.w_demo_a.1.1.1.1.0") for who in (P, G, H, O)),
     *((who, f"$JS.ACK.{streams.EVENTS}.history.1.1.1.1.0") for who in (P, G, W, O)),
     # Prompts and answers are read by whom they are for.
-    *((who, f"$JS.API.DIRECT.GET.{streams.REQUESTS}") for who in (P, W, H, O)),
+    *((who, f"$JS.API.DIRECT.GET.{streams.REQUESTS}") for who in (P, W, O)),
     *((who, f"$JS.API.DIRECT.GET.{streams.CHUNKS}") for who in (P, H, O)),
     *((who, f"$JS.API.DIRECT.GET.{streams.EVENTS}") for who in (P, G, W, O)),
     *((who, f"$JS.API.DIRECT.GET.{streams.EVENTS}.chat.events.accepted.{ID}") for who in (P, W, O)),
-    *((who, f"$JS.API.DIRECT.GET.{streams.DEAD_LETTERS}") for who in Identity),
+    *((who, f"$JS.API.DIRECT.GET.{streams.DEAD_LETTERS}") for who in (P, G, W, O)),
     *((who, "$JS.API.DIRECT.GET.KV_keys.$KV.keys.x") for who in (P, W, O)),
     *((who, "$JS.API.DIRECT.GET.KV_turns.$KV.turns.x") for who in (P, W, H, O)),
     *((who, "$JS.API.DIRECT.GET.KV_limits") for who in Identity),

@@ -48,12 +48,18 @@ class ClientAddresses:
         )
 
 
-def anonymous_id(address: str) -> UserId:
-    """Who has no token is known by this: one for each IPv4 address, or each site of IPv6."""
+def site_of(address: str) -> str:
+    """Where one customer may be: an IPv4 address, or a site of IPv6."""
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        address = str(ipaddress.ip_network((parsed, _SITE), strict=False))
-    return UserId(f"{ANONYMOUS}{hashlib.sha256(address.encode()).hexdigest()[:24]}")
+        return str(ipaddress.ip_network((parsed, _SITE), strict=False))
+    return address
+
+
+def anonymous_id(address: str) -> UserId:
+    """Who has no token is known by this: one for each IPv4 address, or each site of IPv6."""
+    digest = hashlib.sha256(site_of(address).encode()).hexdigest()
+    return UserId(f"{ANONYMOUS}{digest[:24]}")
 
 
 def _parse(text: str) -> _Address | None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.api.access.addresses import ClientAddresses
+from services.api.access.departures import Departures
 from services.api.access.identity import Identity
 from services.api.access.origins import Origins
 from services.api.access.presence import Presence
+from services.api.access.refusal_log import RefusalLog
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class GatewayAccess:
     addresses: ClientAddresses
     identity: Identity
     presence: Presence
+    departures: Departures
+    refusals: RefusalLog
 
     def address_of(self, scope: MutableMapping[str, Any]) -> str:
         """The client of an ASGI scope."""

@@ -4,10 +4,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from services.api.access.caller import Caller
 from services.api.ports.broker import Clock
+from shared.contracts.ids import UserId
+from shared.contracts.user_purge import user_digest
+
+_K = TypeVar("_K", bound=str)
 
 _LOOK_AT_LEAST_EVERY: Final = 3600.0
 """Seconds: the loop's clock and that of the wall drift apart."""
@@ -49,16 +53,25 @@ class Visit:
 class Presence:
     """All visits of this gateway."""
 
-    def __init__(self, clock: Clock, *, lives: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        lives: Callable[[str], bool],
+        departing: Callable[[UserId], bool],
+    ) -> None:
         """Nobody is here.
 
         Args:
             clock: For credentials that expire.
             lives: Whether a key still lets somebody in.
+            departing: Whether everything of a user is being removed.
         """
         self._clock = clock
         self._lives = lives
+        self._departing = departing
         self._by_key: defaultdict[str, set[Visit]] = defaultdict(set)
+        self._by_user: defaultdict[UserId, set[Visit]] = defaultdict(set)
 
     def lives(self, key_id: str) -> bool:
         """Whether this key still lets somebody in, its expiry aside."""
@@ -71,17 +84,20 @@ class Presence:
 
         Args:
             caller: Whose it is.
-            gone: Called once when the caller's key is revoked; at once, if it was already.
+            gone: Called once when the caller's key is revoked, or everything of the user is to
+                be removed; at once, if that is so already.
             until_expiry: Also call it when the credentials expire. What was begun before that may
                 end by itself; who can begin something new must not stay.
         """
         visit = Visit(gone)
+        revoked = caller.key_id is not None and not self._lives(caller.key_id)
+        if revoked or self._departing(caller.user_id):
+            # Since it was looked at.
+            visit.end()
+            return visit
         if caller.key_id is not None:
-            if not self._lives(caller.key_id):
-                # Revoked since it was looked at.
-                visit.end()
-                return visit
             self._by_key[caller.key_id].add(visit)
+        self._by_user[caller.user_id].add(visit)
         if until_expiry and caller.expires_at is not None:
             visit.wait_until(caller.expires_at, self._clock)
         return visit
@@ -89,12 +105,24 @@ class Presence:
     def leave(self, caller: Caller, visit: Visit) -> None:
         """It has closed; harmless when it was ended."""
         visit.stop_waiting()
-        if caller.key_id is not None and caller.key_id in self._by_key:
-            self._by_key[caller.key_id].discard(visit)
-            if not self._by_key[caller.key_id]:
-                del self._by_key[caller.key_id]
+        if caller.key_id is not None:
+            _remove(self._by_key, caller.key_id, visit)
+        _remove(self._by_user, caller.user_id, visit)
 
     def key_gone(self, key_id: str) -> None:
         """This key lets nobody in any more."""
         for visit in self._by_key.pop(key_id, ()):
             visit.end()
+
+    def user_gone(self, digest: str) -> None:
+        """Everything of this user is being removed."""
+        for user_id in [each for each in self._by_user if user_digest(each) == digest]:
+            for visit in self._by_user.pop(user_id):
+                visit.end()
+
+
+def _remove(visits: defaultdict[_K, set[Visit]], whose: _K, visit: Visit) -> None:
+    if whose in visits:
+        visits[whose].discard(visit)
+        if not visits[whose]:
+            del visits[whose]

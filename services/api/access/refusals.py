@@ -20,6 +20,12 @@ class NotPermitted(ChatError):
     code = "insufficient_permissions"
 
 
+class UserDeparting(NotPermitted):
+    """Everything of this user is being removed: nothing new may come beside what goes."""
+
+    code = "user_departing"
+
+
 class WrongHost(ChatError):
     """The address in ``Host`` is none of this gateway's."""
 

@@ -1,5 +1,6 @@
 """``History`` by core requests to whichever history service is free."""
 
+import json
 from typing import Final
 
 import nats.errors
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from shared.contracts import session_questions as asked
 from shared.contracts import subjects
+from shared.contracts.audit import ACTOR
 from shared.contracts.history import (
     CreateSession,
     DeleteSession,
@@ -24,6 +26,7 @@ from shared.contracts.history import (
 from shared.contracts.history_health import HealthQuery, HistoryHealth
 from shared.contracts.questions import Q, Question, R
 from shared.errors import HistoryUnavailable, PayloadTooLarge, SessionNotFound, error_from
+from shared.observability import audit
 
 _PROMPT: Final = 3.0
 """Seconds: history itself gives an operation 2.5 s and then says why it failed."""
@@ -74,7 +77,10 @@ class NatsHistory:
         timeout = max(self._timeout, _PATIENT if question.patient else _PROMPT)
         try:
             message = await self._client.request(
-                subjects.history(question.name), data, timeout=timeout
+                subjects.history(question.name),
+                data,
+                timeout=timeout,
+                headers=_actor() if question.audited else None,
             )
             answer = question.reply.from_bytes(message.data)
         except nats.errors.NoRespondersError as error:
@@ -93,6 +99,12 @@ class NatsHistory:
         carried = self._client.max_payload
         message = f"On its way to history this has {size} bytes; the broker carries {carried}."
         return PayloadTooLarge(message)
+
+
+def _actor() -> dict[str, str] | None:
+    actor = audit.ACTOR.get()
+    # Not the model's own JSON: a header is ASCII.
+    return {ACTOR: json.dumps(actor.model_dump(exclude_none=True))} if actor else None
 
 
 def _session(reply: SessionReply) -> Session:

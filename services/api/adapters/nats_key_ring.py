@@ -13,11 +13,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from pydantic import ValidationError
 
+from services.api.access.departures import Departures
 from services.api.access.key_ring import KeyRing
 from services.api.adapters.broker_errors import refusals_mean_unavailable
 from services.api.forever import forever
 from shared.contracts import streams
 from shared.contracts.api_keys import COMPLETE, COPY, KeyCopy
+from shared.contracts.user_purge import UNDER_WAY, WORD
 from shared.errors import BrokerUnavailable
 from shared.messaging.buckets import Bucket, is_gone
 from shared.messaging.jetstream import JetStream
@@ -34,15 +36,19 @@ def connection_of(client: Client) -> int | None:
 
 
 class NatsKeyFeed:
-    """Keeps a ``KeyRing`` true."""
+    """Keeps a ``KeyRing`` true, and knows the users whose data is being removed."""
 
-    def __init__(self, client: Client, jetstream: JetStream, ring: KeyRing) -> None:
+    def __init__(
+        self, client: Client, jetstream: JetStream, ring: KeyRing, departures: Departures
+    ) -> None:
+        self._departures = departures
         self._client = client
         self._jetstream = jetstream
         self._ring = ring
         bucket = Bucket(jetstream, streams.KEYS)
         self._subject = bucket.subject(">")
         self._copies = bucket.subject(COPY)
+        self._words = bucket.subject(WORD)
         self._complete = bucket.subject(COMPLETE)
         self._stream = streams.bucket_stream(streams.KEYS)
         self._next = 1
@@ -116,6 +122,9 @@ class NatsKeyFeed:
             self._ring.hear(subject[len(self._copies) :], copy)
 
     def _read(self, subject: str, data: bytes) -> KeyCopy | None:
+        if subject.startswith(self._words) and data:
+            digest = subject.removeprefix(self._words)
+            self._departures.hear(digest, under_way=data == UNDER_WAY)
         if not subject.startswith(self._copies):
             return None
         try:

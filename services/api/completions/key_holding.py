@@ -1,4 +1,4 @@
-"""A completion ends with the key that it was begun with: nobody answers for it any more."""
+"""A completion ends with the key that it was begun with, or with everything of its user."""
 
 from collections.abc import Callable
 
@@ -25,13 +25,13 @@ class KeyHolding:
         self._background = background
 
     def hold(self, order: Order) -> Callable[[], None]:
-        """Stop this completion when its caller's key is revoked, or at once if it was already.
+        """Stop this completion when its caller has to go, or at once if the key was revoked.
 
         Returns:
             To be called when the completion is over.
         """
         caller = order.caller
-        if caller is None or caller.key_id is None:
+        if caller is None:
             return lambda: None
 
         def gone() -> None:

@@ -45,7 +45,7 @@ class Attended:
         """The next bytes, the end, or nothing.
 
         Raises:
-            NotAuthenticated: the caller's key was revoked.
+            NotAuthenticated: the caller's key was revoked, or the user is being removed.
         """
         self._check()
         step = await self._reading.next(until)
@@ -60,7 +60,9 @@ class Attended:
 
     def _check(self) -> None:
         if self._visit.over:
-            raise NotAuthenticated("The API key of this request has been revoked.")
+            raise NotAuthenticated(
+                "The API key of this request was revoked, or its user is being removed."
+            )
 
 
 class Permitted:

@@ -5,7 +5,6 @@ is seen from that, so nothing is counted twice: an end of what is not open is on
 counter with doubts is summed anew from history before it is believed again.
 """
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Final, NamedTuple
 
 from services.api.ports.budgets import Counter
 from services.api.prices import money, plus
+from shared.contracts.holders import holder_of
 from shared.contracts.ids import CompletionId, UserId
 
 _MANY: Final = 1000
@@ -45,9 +45,7 @@ class Account(NamedTuple):
     @property
     def key(self) -> str:
         """Its name among all counters."""
-        # Both ids come from outside and may hold any character; the NUL keeps them apart.
-        holder = hashlib.sha256(f"{self.user_id}\0{self.key_id or ''}".encode()).hexdigest()
-        return f"{holder}.{self.first:%Y-%m}"
+        return f"{holder_of(self.user_id, self.key_id)}.{self.first:%Y-%m}"
 
     @property
     def last(self) -> date:

@@ -1,7 +1,6 @@
 """The use case: may this caller start an answer now, and what becomes of its permit."""
 
 import asyncio
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from services.api.limits.pace import Pace
 from services.api.limits.quota import Levels, Quota, Readings, admit, charge, levels_of
 from services.api.limits.refusals import OverLimit, too_many_at_once
 from shared.contracts.events import CompletionCompleted
+from shared.contracts.holders import holder_of
 from shared.contracts.ids import CompletionId
 from shared.errors import BrokerUnavailable
 
@@ -115,7 +115,7 @@ class Limits:
     def _quota(self, caller: Caller) -> Quota:
         allowed, own = self._allowed, caller.allowance
         requests, concurrent = own.requests_per_minute, own.concurrent
-        user, key = _holder(caller.user_id, None), _holder(caller.user_id, caller.key_id)
+        user, key = holder_of(caller.user_id, None), holder_of(caller.user_id, caller.key_id)
         if requests is None:
             requests, meter = allowed.requests_per_minute, user
         else:
@@ -220,8 +220,3 @@ class Permit:
 
 def _tokens(limit: int, period: int, most_debt: int) -> Rate | None:
     return Rate(limit, period, most_debt) if limit else None
-
-
-def _holder(user_id: str, key_id: str | None) -> str:
-    # Both come from outside and may hold any character; the NUL keeps them apart.
-    return hashlib.sha256(f"{user_id}\0{key_id or ''}".encode()).hexdigest()

@@ -16,9 +16,9 @@ from shared.contracts.history import (
     UpdateSession,
 )
 from shared.contracts.history_health import HistoryHealth
-from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.ids import CompletionId, SessionId
 from shared.contracts.questions import Q, Question, R
-from shared.contracts.wire import WireModel
+from shared.contracts.user_purge import OwnedEntry
 
 
 class Held(NamedTuple):
@@ -30,10 +30,9 @@ class Held(NamedTuple):
     """Seconds since it was written; clocks may differ."""
 
 
-class TurnState(WireModel):
+class TurnState(OwnedEntry):
     """The turn of a session, as all gateways see it."""
 
-    user_id: UserId
     running: CompletionId | None = None
     """The completion that holds the session; absent when it is idle."""
     last: CompletionId | None = None

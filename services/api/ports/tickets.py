@@ -4,14 +4,12 @@ from datetime import datetime
 from typing import Protocol
 
 from shared.contracts.api_keys import Money
-from shared.contracts.ids import UserId
-from shared.contracts.wire import WireModel
+from shared.contracts.user_purge import OwnedEntry
 
 
-class TicketEntry(WireModel):
+class TicketEntry(OwnedEntry):
     """For whom a ticket was made."""
 
-    user_id: UserId
     roles: list[str]
     key_id: str | None = None
     models: list[str]

@@ -8,6 +8,7 @@ import structlog
 from fastapi import APIRouter, Response, WebSocket
 
 from services.api.access.caller import Caller
+from services.api.auditing import tell_of_closing
 from services.api.completions.failures import error_body
 from services.api.completions.scope_keys import CALLER
 from services.api.deps import State
@@ -41,6 +42,7 @@ async def list_socket(websocket: WebSocket) -> None:
     await websocket.accept()
     with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
+            tell_of_closing(websocket.scope, "too_many_sockets")
             await close(websocket, TOO_MANY)
             return
         await _serve_list(websocket, state, caller)
@@ -75,7 +77,7 @@ async def _serve_list(websocket: WebSocket, state: State, caller: Caller) -> Non
     log.info("socket_connected", socket=outlet.name)
     try:
         outlet.send(ConnectionEstablished(message=LIST_ESTABLISHED))
-        with attended(state, caller, outlet):
+        with attended(websocket, state, caller, outlet):
             await connection_of(websocket, outlet, state, caller, {}).serve()
     finally:
         await listening.close()

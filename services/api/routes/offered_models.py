@@ -21,6 +21,8 @@ from services.api.schemas.offered_models import (
 )
 from services.api.sessions.offered import Choice, Selection
 from shared.contracts.presets import ModelSettings
+from shared.errors import ChatError
+from shared.observability import audit
 
 router = FacedRouter("/models", errors=(400, 401, 403, 404, 413, 503))
 
@@ -46,7 +48,12 @@ async def list_models(
 @router.post("/sync_models", summary="Have all workers list their engines now", errors=(401, 503))
 async def sync_models(state: StateDep, caller: CallerDep) -> SyncBody:
     """Answers what that has changed, within 6 s; who asks while one runs gets its result."""
-    synced = await state["syncing"].sync()
+    try:
+        synced = await state["syncing"].sync()
+    except ChatError as error:
+        _tell_of_sync(error.code)
+        raise
+    _tell_of_sync("failed" if synced.failed else audit.DONE)
     return SyncBody(
         added=[name for name in synced.added if caller.may_ask(name)],
         removed=[name for name in synced.removed if caller.may_ask(name)],
@@ -81,6 +88,10 @@ async def put_settings(
     wanted = await read_model(request, state, ModelSettingsRequest)
     fields = wanted.model_dump(include=set(ModelSettingsRequest.model_fields))
     return _settings(await state["models"].configure(ModelSettings(model=model_id, **fields)))
+
+
+def _tell_of_sync(outcome: str) -> None:
+    audit.record("models.sync", actor=audit.ACTOR.get(), target="model:", outcome=outcome)
 
 
 def _body(choice: Choice, selection: Selection) -> OfferedModelBody:

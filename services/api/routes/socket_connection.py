@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from services.api.auditing import tell_of_closing, tell_of_refusal
 from services.api.completions.draining import Drain
 from services.api.parsing import parse_body
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
@@ -104,13 +105,14 @@ class SocketConnection:
             if message["type"] == "websocket.disconnect" or self._outlet.closing.is_set():
                 return
             if not self._allowed():
+                tell_of_closing(self._websocket.scope, "too_many_messages")
                 self._outlet.close(TOO_MANY)
                 return
             try:
                 self._take(message)
             except ChatError as error:
                 log.info("socket_message_failed", code=error.code, socket=self._outlet.name)
-                self._outlet.send(refusal(error))
+                self._outlet.refuse(error)
 
     def _take(self, message: Mapping[str, Any]) -> None:
         self._count()
@@ -159,6 +161,7 @@ class SocketConnection:
 
 async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
     """Say why, and close it; a client that is gone or takes nothing is not waited for."""
+    tell_of_refusal(websocket.scope, error)
     text = refusal(error).model_dump_json()
     try:
         async with asyncio.timeout(_CLOSING):

@@ -8,16 +8,22 @@ from functools import partial
 from fastapi import WebSocket
 
 from services.api.access.caller import Caller
+from services.api.auditing import tell_of_closing, tell_of_refusal
 from services.api.deps import State
 from services.api.routes.socket_connection import Handler, SocketConnection
 from services.api.sockets.outlet import NOT_AUTHENTICATED, Outlet
 
 
 @contextmanager
-def attended(state: State, caller: Caller, outlet: Outlet) -> Generator[None]:
+def attended(websocket: WebSocket, state: State, caller: Caller, outlet: Outlet) -> Generator[None]:
     """Close it when its caller's credentials end."""
     presence = state["access"].presence
-    visit = presence.enter(caller, lambda: outlet.close(NOT_AUTHENTICATED), until_expiry=True)
+
+    def gone() -> None:
+        tell_of_closing(websocket.scope, "credentials_ended")
+        outlet.close(NOT_AUTHENTICATED)
+
+    visit = presence.enter(caller, gone, until_expiry=True)
     try:
         yield
     finally:
@@ -31,6 +37,7 @@ def outlet_of(websocket: WebSocket, state: State) -> Outlet:
         full=websocket.query_params.get("full_content") != "false",
         clock=state["clock"].monotonic,
         presence=websocket.query_params.get("presence") == "true",
+        refused=partial(tell_of_refusal, websocket.scope),
     )
 
 

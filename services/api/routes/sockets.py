@@ -10,6 +10,7 @@ import structlog
 from fastapi import APIRouter, WebSocket
 
 from services.api.access.caller import Caller
+from services.api.auditing import tell_of_closing
 from services.api.completions.orders import Order
 from services.api.completions.scope_keys import CALLER
 from services.api.completions.translation import message_from
@@ -59,6 +60,7 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
         return
     with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
+            tell_of_closing(websocket.scope, "too_many_sockets")
             await close(websocket, TOO_MANY)
             return
         await _serve_session(websocket, state, caller, parsed)
@@ -91,7 +93,7 @@ async def _serve_session(
     try:
         outlet.send(ConnectionEstablished(session_id=session_id))
         room.enter(outlet, join=websocket.query_params.get("join") != "false")
-        with attended(state, caller, outlet):
+        with attended(websocket, state, caller, outlet):
             handlers = _handlers(state, caller, room, outlet)
             await connection_of(websocket, outlet, state, caller, handlers).serve()
     finally:

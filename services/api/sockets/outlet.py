@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 
 from services.api.schemas.sockets import AiMessageChunk, Participants, ServerMessage, SocketError
 from services.api.sockets.spoken import Spoken
+from services.api.sockets.turn import refusal
 from shared.contracts.ids import CompletionId
-from shared.errors import FramesGone
+from shared.errors import ChatError, FramesGone
 
 _SHARE: Final = 16
 """With the full text in every chunk, one is sent when a sixteenth of the text is new: so all of
@@ -34,7 +35,13 @@ class Outlet:
     """One socket as rooms see it; ``take`` is called by the one task that writes to it."""
 
     def __init__(
-        self, name: str, *, full: bool, clock: Callable[[], float], presence: bool = False
+        self,
+        name: str,
+        *,
+        full: bool,
+        clock: Callable[[], float],
+        presence: bool = False,
+        refused: Callable[[ChatError], None] | None = None,
     ) -> None:
         """Nothing waits.
 
@@ -43,12 +50,14 @@ class Outlet:
             full: Whether chunks carry all of the text so far.
             clock: Monotonic seconds.
             presence: Whether it wants to know how many others there are.
+            refused: Called for each thing that it has asked for in vain.
         """
         self.name = name
         self.presence = presence
         self.close_code: int | None = None
         """Set when the socket is to be closed after what waits."""
         self.closing = asyncio.Event()
+        self._refused = refused
         self._full = full
         self._clock = clock
         self._waiting: deque[str] = deque()
@@ -71,6 +80,12 @@ class Outlet:
             return
         self._waiting.append(text)
         self._news.set()
+
+    def refuse(self, error: ChatError, completion_id: CompletionId | None = None) -> None:
+        """Say why what it has asked for is not done."""
+        if self._refused is not None:
+            self._refused(error)
+        self.send(refusal(error, completion_id))
 
     def present(self, news: Participants) -> None:
         """Tell who wants to know, if it is news."""

@@ -21,7 +21,7 @@ from services.api.sessions.turn_messages import question_of
 from services.api.sessions.turns import Wanted
 from services.api.sockets.outlet import Outlet
 from services.api.sockets.room import MakeRoom, Room
-from services.api.sockets.turn import Turn, last_word, refusal
+from services.api.sockets.turn import Turn, last_word
 from services.api.sockets.turn_feeds import TurnFeeds
 from services.api.streams.delivery import Delivery
 from services.api.streams.numbering import Numbering
@@ -114,7 +114,7 @@ class Rooms:
         One at a time: whoever asks meanwhile is told so before anything is planned or held.
         """
         if room.memory.expected is not None:
-            outlet.send(refusal(busy(), room.memory.expected))
+            outlet.refuse(busy(), room.memory.expected)
             return
         completion_id = new_completion_id()
         room.memory.expect(completion_id)
@@ -137,7 +137,7 @@ class Rooms:
         replays = self._replays.setdefault(outlet, {})
         everywhere = self._replaying[room.user_id]
         if completion_id in replays or len(replays) >= _REPLAYS or everywhere >= _OF_A_USER:
-            outlet.send(refusal(QueueFull("It is being said again already; wait for its end.")))
+            outlet.refuse(QueueFull("It is being said again already; wait for its end."))
             return
         replaying = self._background.spawn(
             self._replay(room, outlet, completion_id, after), "socket-resume"
@@ -184,7 +184,7 @@ class Rooms:
             room.memory.refuse(completion_id)
             # Whose session it is now: what was refused is nothing that a client could name.
             about = room.running if isinstance(error, SessionBusy) else completion_id
-            outlet.send(refusal(error, about))
+            outlet.refuse(error, about)
             return
         except BaseException:
             room.memory.refuse(completion_id)
@@ -207,7 +207,7 @@ class Rooms:
             else:
                 await self._cancellations.cancel(room.user_id, wanted)
         except ChatError as error:
-            outlet.send(refusal(error))
+            outlet.refuse(error)
 
     async def _replay(
         self, room: Room, outlet: Outlet, completion_id: CompletionId, after: int
@@ -232,7 +232,7 @@ class Rooms:
         except TimeoutError:
             return
         except ChatError as error:
-            outlet.send(refusal(error))
+            outlet.refuse(error)
             return
         progress(flush=True)
         outlet.end(completion_id, last_word(turn, end))

@@ -28,6 +28,7 @@ PRESETS: Final = "presets"
 MODEL_SETTINGS: Final = "model_settings"
 PREFERENCES: Final = "preferences"
 API_KEYS: Final = "api_keys"
+PURGES: Final = "purges"
 
 # Codes that speak of the document, not of the server's state: BadValue, FailedToParse,
 # TypeMismatch, DollarPrefixedFieldName; and BSONObjectTooLarge with its kin.

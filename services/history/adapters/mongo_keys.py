@@ -44,3 +44,8 @@ class MongoKeyStore:
             )
             stored = await self._keys.find_one({"_id": key_id})
         return None if stored is None else KeyRecord.model_validate(fields_of(stored))
+
+    async def remove(self, key_id: str) -> None:
+        """See the port."""
+        with border():
+            await self._keys.delete_one({"_id": key_id, "revoked_at": {"$exists": True}})

@@ -22,6 +22,7 @@ from services.history.adapters.mongo_client import (
     fields_of,
 )
 from services.history.adapters.mongo_messages import MongoMessageStore, stored_message
+from services.history.adapters.mongo_purges import MongoPurgeMarks
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.records import (
     Advance,
@@ -30,7 +31,9 @@ from services.history.records import (
     OpenCompletion,
     UsageRecord,
 )
+from services.history.user_ports import PurgeMark
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
+from shared.contracts.user_purge import user_digest
 
 # ``$max`` moves a completion forward only: the texts sort.
 _OPEN: Final = "1_open"
@@ -46,6 +49,7 @@ class MongoTurnStore:
     def __init__(self, database: Database) -> None:
         self._visible = MongoMessageStore(database)
         self._terms = MongoTerms(database)
+        self._purges = MongoPurgeMarks(database)
         self._sessions = database[SESSIONS]
         self._messages = database[MESSAGES]
         self._usage = database[USAGE]
@@ -58,6 +62,10 @@ class MongoTurnStore:
                 {"_id": session_id, "user_id": user_id, "purging": {"$exists": False}}, {"_id": 1}
             )
         return session is not None
+
+    async def purge_of(self, user_id: UserId) -> PurgeMark | None:
+        """See the port."""
+        return await self._purges.find(user_digest(user_id))
 
     async def add_messages(self, messages: Sequence[MessageRecord]) -> None:
         """See the port."""

@@ -68,6 +68,10 @@ class NatsEventLog:
         message = await self._jetstream.since(streams.EVENTS, time)
         return message.sequence if message is not None else None
 
+    async def erase(self, subject: str) -> None:
+        """See the port."""
+        await self._jetstream.api(stream_purge(streams.EVENTS), {"filter": subject})
+
     async def purge(self, below: int) -> None:
         """See the port."""
         await self._jetstream.api(stream_purge(streams.EVENTS), {"seq": below})

@@ -92,3 +92,15 @@ async def test_of_many_who_revoke_a_key_the_first_is_remembered(store: KeyStore)
     answers = await asyncio.gather(*(store.revoke(FULL.id, T0 + n) for n in range(8)))
     moments = {answer.revoked_at for answer in answers if answer is not None}
     assert len(moments) == 1
+
+
+async def test_only_a_revoked_key_is_forgotten(store: KeyStore) -> None:
+    await store.create(FULL)
+    await store.create(key(2))
+    await store.remove(FULL.id)
+    assert len(await store.page(None, 10, None)) == 2
+
+    await store.revoke(FULL.id, T0 + 5)
+    await store.remove(FULL.id)
+    await store.remove(FULL.id)
+    assert await store.page(None, 10, None) == [key(2)]

@@ -1,5 +1,6 @@
 """A gateway's surroundings that remember: history's own use cases, keys, usage, in memory."""
 
+from datetime import timedelta
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,8 @@ from services.history.recorder import Recorder
 from services.history.spending import Spending
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
+from services.history.user_operations import user_operations
+from services.history.user_purging import UserPurging
 from shared.clock import utc_now
 from shared.contracts.api_keys import KeyCopy
 from shared.contracts.chat import Usage
@@ -30,6 +33,12 @@ from tests.fakes.api.world import FakeWorld
 from tests.fakes.history.memory_keys import MemoryKeyCopies, MemoryKeyStore
 from tests.fakes.history.memory_presets import MemoryPresetStore, MemorySettingsStore
 from tests.fakes.history.memory_usage import MemoryUsageStore
+from tests.fakes.history.memory_users import (
+    MemoryPurgeMarks,
+    MemoryTraces,
+    MemoryUserStore,
+    MemoryWords,
+)
 
 ANSWER: Final = "An answer of the model."
 MARK: Final = "Xylophone"
@@ -69,12 +78,24 @@ class _AnyQuestion(FakeAsking):
     def __init__(self, history: _History, copies: MemoryKeyCopies) -> None:
         super().__init__(history)
         self._whole = history
-        store, freshness = MemoryUsageStore(history.scene.store), history.scene.freshness
-        kept = KeptSettings(MemorySettingsStore())
+        used, freshness = MemoryUsageStore(history.scene.store), history.scene.freshness
+        presets, settings, keys = MemoryPresetStore(), MemorySettingsStore(), MemoryKeyStore()
+        kept, store = KeptSettings(settings), history.scene.store
+        purging = UserPurging(
+            MemoryPurgeMarks(store.marks),
+            MemoryUserStore(store, presets, settings),
+            keys,
+            copies,
+            MemoryWords(),
+            MemoryTraces(),
+            slack=timedelta(minutes=1),
+            now=lambda: NOON,
+        )
         history.add(
-            *preset_operations(Presets(MemoryPresetStore(), now=utc_now), kept),
-            *key_operations(ApiKeys(MemoryKeyStore(), copies, now=lambda: NOON)),
-            *usage_operations(UsageReports(store, freshness), Spending(store, freshness)),
+            *preset_operations(Presets(presets, now=utc_now), kept),
+            *key_operations(ApiKeys(keys, copies, now=lambda: NOON)),
+            *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
+            *user_operations(purging),
         )
 
     async def ask(self, question: Question[Q, R], query: Q) -> R:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api.access.departures import Departures
 from services.api.access.key_ring import KeyRing
 from services.api.background import Background
 from services.api.completions.catalog import Catalog
@@ -73,6 +74,7 @@ class FakeWorld:
         self.tickets = FakeTickets()
         self.provider: IdentityProvider | None = None
         self.key_ring = KeyRing(self.clock, lambda: 1)
+        self.departures = Departures()
         self.key_ring.replace({}, 1)
         self.meters = FakeMeters()
         self.counters = FakeCounters()
@@ -140,6 +142,7 @@ class FakeWorld:
             catalog=self.catalog,
             clock=self.clock,
             counters=self.counters,
+            departures=self.departures,
             depths=self.depths,
             feeds=self.feeds,
             followed_frames=self.frames,

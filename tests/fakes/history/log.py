@@ -43,6 +43,10 @@ class MemoryLog:
         wanted = (subjects.accepted(completion_id), subjects.completed(completion_id))
         return [event for event in self.events if event.subject in wanted]
 
+    async def erase(self, subject: str) -> None:
+        self._check()
+        self.events = [event for event in self.events if event.subject != subject]
+
     async def close(self, end: CompletionCompleted) -> bool:
         self._check()
         subject = subjects.completed(end.completion_id)

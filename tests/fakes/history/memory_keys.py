@@ -41,6 +41,12 @@ class MemoryKeyStore:
             self.keys[key_id] = key.model_copy(update={"revoked_at": at})
         return self.keys.get(key_id)
 
+    async def remove(self, key_id: str) -> None:
+        self._check()
+        key = self.keys.get(key_id)
+        if key is not None and key.revoked_at is not None:
+            del self.keys[key_id]
+
 
 class MemoryKeyCopies:
     """A dictionary with revisions; ``available = False`` is a broker that is away."""

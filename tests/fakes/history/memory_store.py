@@ -11,7 +11,9 @@ from services.history.records import (
     SessionRecord,
     UsageRecord,
 )
+from services.history.user_ports import PurgeMark
 from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.user_purge import user_digest
 from tests.fakes.history.memory_messages import MemoryMessages
 
 
@@ -29,6 +31,7 @@ class MemoryStore(MemoryMessages):
         """Whose the ended ones are."""
         self.purging: set[SessionId] = set()
         """Sessions that a purge has claimed and not yet removed."""
+        self.marks: dict[str, PurgeMark] = {}
 
     def everything(self) -> dict[str, Any]:
         """All that is stored, for comparing two stores."""
@@ -46,6 +49,10 @@ class MemoryStore(MemoryMessages):
         self._check()
         session = self.sessions.get(session_id)
         return session is not None and session.user_id == user_id and session_id not in self.purging
+
+    async def purge_of(self, user_id: UserId) -> PurgeMark | None:
+        self._check()
+        return self.marks.get(user_digest(user_id))
 
     async def add_usage(self, usage: UsageRecord) -> None:
         self._check()
@@ -114,6 +121,11 @@ class MemoryStore(MemoryMessages):
             self.rejected.add(completion_id)
         self.enders[completion_id] = user_id
         self.ended[completion_id] = min(self.ended.get(completion_id, ended_at), ended_at)
+
+    def known_of(self, user_id: UserId) -> list[CompletionId]:
+        """Completions of a user that there are marks of."""
+        opened = {it.id for it in self.open.values() if it.user_id == user_id}
+        return sorted(opened | {it for it, who in self.enders.items() if who == user_id})
 
     async def known(self, completion_id: CompletionId) -> Known:
         self._check()

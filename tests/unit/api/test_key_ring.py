@@ -128,7 +128,7 @@ def test_a_key_is_valid_until_its_moment(ring: KeyRing, left: int, valid: bool) 
 
 async def test_who_comes_with_a_key_that_was_just_revoked_does_not_stay(ring: KeyRing) -> None:
     ring.replace({DIGEST: COPY}, 1)
-    presence = Presence(FakeClock(), lives=ring.lives)
+    presence = Presence(FakeClock(), lives=ring.lives, departing=lambda _user: False)
     ring.call_when_gone(presence.key_gone)
     ends: list[str] = []
     caller = ring.find(SECRET)
@@ -145,7 +145,7 @@ async def test_who_comes_with_a_key_that_was_just_revoked_does_not_stay(ring: Ke
 
 
 async def test_an_expiry_ends_who_may_not_stay_and_nobody_else() -> None:
-    presence = Presence(FakeClock(), lives=lambda _key: True)
+    presence = Presence(FakeClock(), lives=lambda _key: True, departing=lambda _user: False)
     caller = Caller(ALICE, expires_at=NOON)
     ends: list[str] = []
     presence.enter(caller, lambda: ends.append("stream"))

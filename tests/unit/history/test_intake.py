@@ -11,7 +11,7 @@ from services.history.intake import ATTEMPTS, Intake
 from services.history.recorder import Recorder
 from shared.contracts import subjects
 from tests.fakes.history.conversation import NOON, Turn, stateless
-from tests.fakes.history.log import MemoryDeadLetters, RecordingDelivery, raw
+from tests.fakes.history.log import MemoryDeadLetters, MemoryLog, RecordingDelivery, raw
 from tests.fakes.history.memory_store import MemoryStore
 
 
@@ -20,7 +20,7 @@ class _Broken(Recorder):
 
     tries = 0
 
-    async def record(self, event: Event, time: datetime) -> None:
+    async def record(self, event: Event, time: datetime) -> bool:
         self.tries += 1
         raise KeyError(event.completion_id)
 
@@ -36,6 +36,7 @@ class _Scene:
         self.stored: list[int] = []
         self.held: list[bool] = []
         self.recorder = Recorder(self.store)
+        self.log = MemoryLog()
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -48,6 +49,7 @@ class _Scene:
         self.intake = Intake(
             self.recorder,
             self.letters,
+            self.log,
             on_stored=self.stored.append,
             pause=self.pause,
             heartbeat=heartbeat,

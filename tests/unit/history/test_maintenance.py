@@ -17,6 +17,7 @@ from shared.errors import HistoryUnavailable
 from tests.fakes.history.conversation import NOON, SESSION, USER, Turn
 from tests.fakes.history.log import MemoryLog, raw
 from tests.fakes.history.memory_store import MemoryStore
+from tests.fakes.history.memory_users import MemoryPurgeMarks
 from tests.support.waiting import eventually
 from tests.unit.history.test_recorder import START, record, store_with_session
 
@@ -128,7 +129,10 @@ async def test_a_deleted_session_goes_for_good_after_the_days_of_the_setting(
     store = store_with_session()
     await store.delete(USER, SESSION, START - 1)
     retention = Retention(
-        store, purge_after=timedelta(days=purge_after), now=lambda: NOON + timedelta(days=30)
+        store,
+        MemoryPurgeMarks({}),
+        purge_after=timedelta(days=purge_after),
+        now=lambda: NOON + timedelta(days=30),
     )
 
     await retention.purge()
@@ -143,7 +147,12 @@ async def test_a_copy_that_was_never_finished_goes_after_a_day_whatever_the_sett
     store = MemoryStore()
     await store.form(store_with_session().sessions[SESSION])
     for keep in (timedelta(0), timedelta(minutes=1)):
-        retention = Retention(store, purge_after=keep, now=lambda: NOON + timedelta(hours=hours))
+        retention = Retention(
+            store,
+            MemoryPurgeMarks({}),
+            purge_after=keep,
+            now=lambda: NOON + timedelta(hours=hours),
+        )
         await retention.purge()
 
     assert len(store.sessions) == left

@@ -1,0 +1,131 @@
+"""``parley users``: over the broker, as whoever may read the data directory owns the installation.
+
+History does the work, and goes on with it whatever becomes of this command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from deploy.local.broker_client import asking
+from deploy.local.data_dir import DataDir
+from deploy.local.errors import LauncherError, WrongSetting
+from services.api.ports.sessions import Asking
+from shared.contracts.ids import UserId
+from shared.contracts.user_purge import (
+    PURGE_USER,
+    USER_DATA,
+    PurgeState,
+    PurgeUser,
+    UserDataQuery,
+    UserDataReply,
+)
+from shared.errors import ChatError
+
+_LOOK_EVERY: Final = 0.25
+_PATIENCE: Final = 60.0
+"""Seconds that the command waits for the first pass."""
+
+_NAMES: Final = {
+    "sessions": "sessions",
+    "messages": "messages",
+    "search_terms": "words to find them by",
+    "usage": "usage records",
+    "presets": "presets",
+    "preferences": "preferences",
+    "completions": "marks of completions",
+    "keys": "API keys",
+}
+
+_T = TypeVar("_T")
+
+
+class UserCommands:
+    """Each answers what ``--json`` prints.
+
+    Raises (every call):
+        LauncherError: nothing runs there, or history refuses; with its own sentence.
+    """
+
+    def __init__(self, data: DataDir, nats_url: str | None, nats_keys_dir: Path | None) -> None:
+        """Over the broker of ``data``, or the user's own at ``nats_url``."""
+        self._data = data
+        self._nats_url = nats_url
+        self._nats_keys_dir = nats_keys_dir
+
+    def count(self, user: str) -> dict[str, Any]:
+        """What there is of this user; nothing is done."""
+        query = _query(user)
+
+        async def look(history: Asking) -> UserDataReply:
+            return await history.ask(USER_DATA, query)
+
+        return _body(user, self._run(look))
+
+    def purge(self, user: str) -> dict[str, Any]:
+        """Remove it; returns once all that was there is gone, ``found`` says how much that was."""
+        query = _query(user)
+
+        async def purge(history: Asking) -> tuple[UserDataReply, UserDataReply]:
+            found = await history.ask(USER_DATA, query)
+            reply = await history.ask(PURGE_USER, PurgeUser(user_id=query.user_id))
+            clock = asyncio.get_running_loop().time
+            until = clock() + _PATIENCE
+            while reply.state is PurgeState.REMOVING and clock() < until:
+                await asyncio.sleep(_LOOK_EVERY)
+                reply = await history.ask(USER_DATA, query)
+            return found, reply
+
+        found, reply = self._run(purge)
+        return {**_body(user, reply), "found": found.data.model_dump()}
+
+    def _run(self, work: Callable[[Asking], Awaitable[_T]]) -> _T:
+        async def run() -> _T:
+            async with asking(self._data, self._nats_url, self._nats_keys_dir) as history:
+                return await work(history)
+
+        try:
+            return asyncio.run(run())
+        except ChatError as error:
+            sentence = f"{error.message.rstrip('.')}."
+            raise LauncherError(sentence) from error
+
+
+def lines(body: dict[str, Any]) -> Iterator[str]:
+    """What was counted, or what became of a purge, for people."""
+    user, counts = body["user"], body.get("found", body["data"])
+    for name, title in _NAMES.items():
+        if counts[name]:
+            yield f"{counts[name]:>8}  {title}"
+    if "found" not in body:
+        yield f"Nothing was done: --yes removes everything of {user}, and revokes the keys."
+    elif body["state"] == PurgeState.REMOVING:
+        yield f"It goes on: there is much of {user}. Ask again without --yes how far it is."
+    elif body["state"] == PurgeState.SETTLING:
+        yield f"Everything of {user} is gone. What was under way goes after {body['settlesAt']};"
+        yield "until then nobody is let in by that name."
+    else:
+        yield f"Everything of {user} is gone."
+
+
+def _query(user: str) -> UserDataQuery:
+    try:
+        return UserDataQuery(user_id=UserId(user))
+    except ValidationError as error:
+        sentence = "the name of a user has 1 to 512 characters."
+        raise WrongSetting(sentence) from error
+
+
+def _body(user: str, reply: UserDataReply) -> dict[str, Any]:
+    return {
+        "user": user,
+        "state": reply.state.value,
+        "begunAt": reply.begun_at.isoformat() if reply.begun_at else None,
+        "settlesAt": reply.settles_at.isoformat() if reply.settles_at else None,
+        "data": reply.data.model_dump(),
+    }

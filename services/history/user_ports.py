@@ -1,0 +1,133 @@
+"""Where everything of one user is found and removed."""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from services.history.records import Record
+from shared.contracts.ids import CompletionId, UserId
+from shared.contracts.user_purge import UserData
+
+
+class PurgeMark(Record):
+    """That a user's data was, or is being, removed. Times are milliseconds.
+
+    It names the user only until the work is done; then a digest is left, for late events.
+    """
+
+    id: str
+    """``user_digest`` of the user."""
+    user_id: UserId | None = None
+    begun_at: int
+    before: int
+    """What was accepted earlier is never stored again, whenever its events come."""
+    settles_at: int
+    """From then on the second pass may run."""
+    swept_at: int | None = None
+    """When the first pass was through."""
+    finished_at: int | None = None
+    running: list[CompletionId] | None = None
+    """Completions that had no end at the first pass: frames of theirs may come after it."""
+
+
+class PurgeMarks(Protocol):
+    """Raises (every call): ``HistoryUnavailable`` when the database is away or slow."""
+
+    async def begin(self, mark: PurgeMark) -> PurgeMark:
+        """Store it unless a purge of this user is under way; gives the mark that stands."""
+        ...
+
+    async def find(self, digest: str) -> PurgeMark | None:
+        """The mark of a user."""
+        ...
+
+    async def under_way(self) -> list[PurgeMark]:
+        """Those that are not finished."""
+        ...
+
+    async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
+        """The first pass is through; these completions may still say something."""
+        ...
+
+    async def finish(self, digest: str, at: int) -> None:
+        """All of it is through: forget the user's name, and these completions."""
+        ...
+
+    async def forget(self, finished_before: int) -> None:
+        """Remove marks of purges that were finished earlier."""
+        ...
+
+
+class UserStore(Protocol):
+    """All documents of one user, in every collection but ``api_keys``.
+
+    Raises (every call): ``HistoryUnavailable`` when the database is away or slow.
+    """
+
+    async def count(self, user_id: UserId) -> UserData:
+        """How many there are; keys are not among them."""
+        ...
+
+    async def completions(self, user_id: UserId, since: int) -> Sequence[CompletionId]:
+        """Completions that were accepted or have ended since, as far as is known."""
+        ...
+
+    async def open_completions(self, user_id: UserId) -> Sequence[CompletionId]:
+        """Completions without an end, as far as is known."""
+        ...
+
+    async def hide(self, user_id: UserId) -> None:
+        """Mark all sessions as going: nothing is recorded in them or shown of them any more."""
+        ...
+
+    async def remove(self, user_id: UserId) -> bool:
+        """Remove one batch of what is there; whether there may be more."""
+        ...
+
+
+class Traces(Protocol):
+    """What the broker holds of users, beside their keys.
+
+    Raises (every call):
+        BrokerUnavailable: the broker is away: perhaps not done.
+        ApiError: it refuses.
+    """
+
+    async def frames_since(self, now: int) -> int:
+        """When the oldest completion was accepted whose frames may still be kept."""
+        ...
+
+    async def remove_events(self, user_id: UserId) -> dict[CompletionId, bool]:
+        """Remove the events of this user; whose they were, and whether an end was among them."""
+        ...
+
+    async def remove_frames(self, completions: Collection[CompletionId]) -> None:
+        """Remove the frames of these completions."""
+        ...
+
+    async def remove_entries(self, user_id: UserId, key_ids: Sequence[str]) -> None:
+        """Remove turns, tickets and counts of this user and these keys of theirs."""
+        ...
+
+    async def remove_dead_letters(self, user_id: UserId) -> None:
+        """Remove dead letters that name this user."""
+        ...
+
+    async def remove_requests(self, user_id: UserId) -> list[CompletionId]:
+        """Remove requests of this user that nobody has taken out of the queue."""
+        ...
+
+
+class PurgeWords(Protocol):
+    """What gateways are told, see ``shared.contracts.user_purge``.
+
+    Raises (every call):
+        BrokerUnavailable: the broker is away: perhaps not said.
+    """
+
+    async def under_way(self, digest: str) -> None:
+        """Let this user in no more, and end what they have open; said again it changes nothing."""
+        ...
+
+    async def over(self, digest: str) -> None:
+        """Let this user in again."""
+        ...

@@ -1,0 +1,73 @@
+"""A purge outlives the process that was asked for it."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from shared.contracts import session_questions as asked
+from shared.contracts.history import CreateSession
+from shared.contracts.ids import SessionId
+from shared.contracts.user_purge import (
+    PURGE_USER,
+    USER_DATA,
+    PurgeState,
+    PurgeUser,
+    UserData,
+    UserDataQuery,
+)
+from shared.messaging.jetstream import JetStream
+from tests.fakes.history.conversation import OTHER, USER, Turn
+from tests.fakes.history.running import HistoryProcess, Stored, answer, answering, say
+from tests.support.mongo_server import MongoServer
+from tests.support.nats_server import NatsServer
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def process(
+    tmp_path: Path, nats_server: NatsServer, provisioned: JetStream, mongo: MongoServer
+) -> AsyncGenerator[HistoryProcess]:
+    history = HistoryProcess(nats_server.url, mongo.url, tmp_path / "history.log")
+    history.start()
+    yield history
+    history.kill()
+
+
+async def test_history_that_is_killed_right_after_it_was_asked_goes_on_when_it_is_back(
+    process: HistoryProcess, client: Client, provisioned: JetStream, mongo: MongoServer
+) -> None:
+    await answering(client)
+    turns = []
+    for number, user in enumerate((USER, OTHER)):
+        session_id = SessionId(f"00000000-0000-7000-8000-{number:012d}")
+        turn = Turn(user_id=user, session_id=session_id)
+        await answer(
+            client,
+            asked.CREATE_SESSION,
+            CreateSession(user_id=user, session_id=turn.session_id, title="Mine"),
+        )
+        turns.append(turn)
+    await say(provisioned, client, *turns)
+    before = (await answer(client, USER_DATA, UserDataQuery(user_id=OTHER))).data
+    assert before.messages == 2
+
+    await answer(client, PURGE_USER, PurgeUser(user_id=USER))
+    process.kill()
+    process.start()
+    await answering(client)
+
+    async def swept() -> bool:
+        reply = await answer(client, USER_DATA, UserDataQuery(user_id=USER))
+        return reply.state is PurgeState.SETTLING and reply.data == UserData()
+
+    await eventually(swept, within=30, every=0.2)
+    assert (await answer(client, USER_DATA, UserDataQuery(user_id=OTHER))).data == before
+    stored = Stored(mongo.url)
+    (mark,) = await stored.documents("purges")
+    stored.close()
+    # Until the second pass it has to know whose it is.
+    assert mark["user_id"] == USER
