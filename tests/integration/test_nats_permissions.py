@@ -247,27 +247,24 @@ async def test_an_answer_may_be_given_once_and_only_to_who_has_asked(broker: Nat
     await gateway.close()
 
 
-async def refusal(url: str, **options: object) -> str:
-    """What a client without the right key is told."""
-    errors: list[str] = []
-
-    async def note(error: Exception) -> None:
-        errors.append(str(error))
-
+async def stays_outside(broker: NatsServer, url: str, **options: object) -> None:
+    """Try to get in without a right key."""
+    before = broker.turned_away()
     client = Client()
-    with pytest.raises(nats.errors.Error):
-        await client.connect(url, allow_reconnect=False, error_cb=note, **options)  # type: ignore[arg-type]
+    # What the broker says before it closes may be lost on the way: its log tells the reason.
+    with pytest.raises((nats.errors.Error, OSError)):
+        await client.connect(url, allow_reconnect=False, **options)  # type: ignore[arg-type]
     with suppress(OSError):
         await client.close()
-    return errors[-1].lower()
+    await eventually(lambda: broker.turned_away() == before + 1)
 
 
 async def test_nobody_gets_in_without_a_key_or_with_another(broker: NatsServer) -> None:
-    assert "authorization violation" in await refusal(broker.url)
-    assert "authorization violation" in await refusal(broker.url, nkeys_seed_str=new_seed())
+    await stays_outside(broker, broker.url)
+    await stays_outside(broker, broker.url, nkeys_seed_str=new_seed())
     address = broker.url.removeprefix("nats://")
     for guessed in ("gateway", "gateway:gateway", "admin:admin"):
-        assert "authorization violation" in await refusal(f"nats://{guessed}@{address}")
+        await stays_outside(broker, f"nats://{guessed}@{address}")
 
 
 async def test_a_refused_question_is_a_broker_that_does_not_answer(broker: NatsServer) -> None:

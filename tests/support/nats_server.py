@@ -128,6 +128,10 @@ class NatsServer:
             self._read = log.tell()
         return [_named(line) for line in violations_in(text)]
 
+    def turned_away(self) -> int:
+        """How many clients it has not let in, by its own count."""
+        return self._log.read_text(errors="replace").count("authentication error")
+
     def permit_nothing_more(self) -> None:
         """Fail if somebody has tried what he may not."""
         tried = self.violations()
