@@ -392,11 +392,12 @@ async def test_two_hundred_at_once_are_two_round_trips_and_not_two_hundred() -> 
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.randoms(use_true_random=False), st.sampled_from([0.0, 0.02, 0.1]), st.booleans())
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.1]), st.booleans())
 def test_whatever_is_lost_every_answer_is_counted_once(
-    chance: random.Random, trouble: float, wiped: bool
+    seed: int, trouble: float, wiped: bool
 ) -> None:
-    asyncio.run(_chaos(chance, trouble, wiped=wiped))
+    # Not Hypothesis's own dice: when they run out, the wrong task hears of it.
+    asyncio.run(_chaos(random.Random(seed), trouble, wiped=wiped))
 
 
 async def _chaos(chance: random.Random, trouble: float, *, wiped: bool) -> None:
@@ -408,8 +409,9 @@ async def _chaos(chance: random.Random, trouble: float, *, wiped: bool) -> None:
             await _one(three, chance, at)
 
     async def vandal() -> None:
-        for _ in range(3 * wiped):
-            await rest(chance.randrange(60))
+        # Once: a store that is lost twice while one sum is asked for also loses the doubt about it.
+        if wiped:
+            await rest(chance.randrange(180))
             store.entries.clear()
 
     async with asyncio.TaskGroup() as group:
