@@ -60,6 +60,9 @@ def refuse_errors(reply: httpx.Response) -> None:
     if reply.is_success:
         return
     said = message_of(json_object(reply.read()))
+    if reply.status_code == httpx.codes.UNAUTHORIZED:
+        sentence = f"{said or 'The gateway asks for an API key.'} PARLEY_API_KEY names it here."
+        raise GatewayFailed(sentence)
     raise GatewayFailed(said or f"the gateway answered {reply.status_code}.")
 
 

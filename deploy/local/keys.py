@@ -28,6 +28,15 @@ from shared.errors import ChatError
 _PAGE: Final = 200
 _COLUMNS: Final = ("id", "prefix", "user", "state", "name")
 
+_OPTIONS: Final = {
+    "user_id": "--user",
+    "requests_per_minute": "--rpm",
+    "tokens_per_month": "--budget-tokens",
+    "money_per_month": "--budget-money",
+    "expires_at": "--expires",
+}
+"""What fields of a key are called on the command line, where that is something else."""
+
 _T = TypeVar("_T")
 
 
@@ -50,7 +59,9 @@ class KeyCommands:
             made = self._run(lambda admin: admin.create(wish))
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
-            sentence = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}."
+            field = str(problem["loc"][0]) if problem["loc"] else ""
+            option = _OPTIONS.get(field, f"--{field}").replace("_", "-")
+            sentence = f"{option}: {problem['msg']}."
             raise WrongSetting(sentence) from error
         return new_key_body(made.key, made.secret).model_dump(mode="json", by_alias=True)
 

@@ -101,7 +101,10 @@ def _stop_signals(voice: Voice) -> tuple[asyncio.Event, asyncio.Event]:
 
     def asked() -> None:
         if not stop.is_set():
-            voice.notice("stopping; Ctrl-C once more kills what still runs.")
+            voice.notice(
+                "stopping; answers under way get their time (API_DRAIN_TIMEOUT). "
+                "Ctrl-C once more kills what still runs."
+            )
         stop.set()
 
     def interrupted() -> None:

@@ -98,7 +98,7 @@ async def test_the_first_administrator_makes_himself_and_keys_live_and_die(close
         await eventually(refused, within=1)
         assert await status(client, boss["key"]) == 200
     code, _, err = await parley("keys", "create", "--user", "", "--data-dir", closed.data_dir)
-    assert (code, err.partition(":")[2].partition(":")[0]) == (2, " user_id")
+    assert (code, err.partition(":")[2].partition(":")[0]) == (2, " --user")
     code, _, err = await parley("keys", "revoke", "nobody", "--data-dir", closed.data_dir)
     assert code == 1
     assert err == "parley: There is no such key.\n"

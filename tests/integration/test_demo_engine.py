@@ -367,7 +367,13 @@ async def test_ps_lists_what_is_loaded_and_keep_alive_0_unloads(
         ({"model": "demo", "messages": "hello"}, 400,
          "json: cannot unmarshal field ChatRequest.messages: Input should be a valid list"),
         ({"model": "demo", "messages": [{"role": "user", "content": "[demo tps=x]"}]}, 400,
-         "demo engine: tps=x is not understood"),
+         "demo engine: tps=x is not understood; "
+         "it takes tokens per second, 0 for as fast as possible"),
+        ({"model": "demo", "messages": [{"role": "user", "content": "[demo fault=hang]"}]}, 400,
+         "demo engine: fault=hang is not understood; "
+         "it takes stall, cut, half, eof, loop or error with @tokens, slowclose, busy or 500"),
+        ({"model": "demo", "messages": [{"role": "user", "content": "[demo x=1]"}]}, 400,
+         "demo engine: x=1 is not understood; there are tokens, tps, first_token_ms, fault"),
     ],
 )  # fmt: skip
 async def test_errors_have_ollamas_status_and_words(

@@ -20,18 +20,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.local.demo_engine.faults import Fault, parse_fault
+from deploy.local.demo_engine.faults import FAULTS, Fault, parse_fault
 
 MAX_TOKENS = 200_000
 
 _DIRECTIVE = re.compile(r" ?\[demo((?:\s+[A-Za-z_]+=[^\s\]]+)*)\s*\]")
 
 
+_KNOWN = {
+    "tokens": "it takes a whole number",
+    "tps": "it takes tokens per second, 0 for as fast as possible",
+    "first_token_ms": "it takes milliseconds",
+    "fault": FAULTS,
+}
+"""What each wish takes."""
+
+
 class InvalidWish(ValueError):
     """A directive or a demo option that cannot be understood; the text says which."""
 
     def __init__(self, key: str, value: str) -> None:
-        super().__init__(f"demo engine: {key}={value} is not understood")
+        known = _KNOWN.get(key, f"there are {', '.join(_KNOWN)}")
+        super().__init__(f"demo engine: {key}={value} is not understood; {known}")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ ERROR_TEXT = "demo engine: an error was asked for"
 _FAULT = re.compile(r"(?:(stall|cut|half|eof|loop|error)@(\d+)|(slowclose|busy|500))(?:x(\d+))?")
 
 
+FAULTS = "it takes stall, cut, half, eof, loop or error with @tokens, slowclose, busy or 500"
+
+
 class InvalidFault(ValueError):
     """Not a fault that the engine knows; the text says so."""
 

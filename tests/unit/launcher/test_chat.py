@@ -78,6 +78,12 @@ def test_an_error_body_is_shown_as_its_sentence() -> None:
         hear(Gateway(lambda: httpx.Response(429, json=body)))
 
 
+def test_a_key_that_is_missing_is_said_with_the_variable_that_names_it() -> None:
+    body = {"error": {"message": "Send an API key."}}
+    with pytest.raises(GatewayFailed, match=r"Send an API key\. PARLEY_API_KEY names it here\."):
+        hear(Gateway(lambda: httpx.Response(401, json=body)))
+
+
 def test_an_error_without_a_body_is_shown_by_its_status() -> None:
     with pytest.raises(GatewayFailed, match="answered 502"):
         hear(Gateway(lambda: httpx.Response(502, content=b"<html>")))
