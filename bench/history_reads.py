@@ -36,6 +36,7 @@ from services.history.adapters.mongo_sessions import MongoSessionStore
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.freshness import Freshness
+from services.history.news import News
 from services.history.reading import Reading
 from services.history.recorder import Recorder
 from services.history.records import MessageRecord, SessionRecord
@@ -47,6 +48,7 @@ from shared.clock import utc_now
 from shared.contracts.history import GetSession, ListSessions, ReadTree
 from shared.contracts.ids import MessageId, SessionId, UserId
 from tests.fakes.history.log import MemoryLog
+from tests.fakes.history.told import Told
 from tests.support.found_by import Queries, indexes_of
 from tests.support.mongo_server import MongoServer
 
@@ -119,7 +121,7 @@ def _operations(
     turns, store = MongoTurnStore(database), MongoSessionStore(database)
     messages, terms = MongoMessageStore(database), MongoTerms(database)
     freshness = Freshness(turns, MemoryLog(), Recorder(turns), holding=lambda: False, wait=1)
-    sessions = Sessions(store, turns, Searching(store, terms), freshness, now=utc_now)
+    sessions = Sessions(store, turns, Searching(store, terms), freshness, News(Told()), now=utc_now)
     reading = Reading(store, messages, freshness)
     trees = TreeReading(store, messages, freshness)
     middle = options.messages // 2

@@ -11,7 +11,7 @@ from shared import contracts
 from shared.contracts import streams, subjects
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
-from shared.contracts.live import LiveEvent
+from shared.contracts.live import LiveEvent, SettingsChanged
 from shared.contracts.questions import Question
 from shared.contracts.workers import (
     ControlReply,
@@ -133,7 +133,15 @@ def _surroundings() -> Iterator[Channel]:
         address(subjects.LIVE, "user", "session_id"),
         "What happens in a session, for the sockets of all gateways; never stored.",
         sends(GATEWAY, LiveEvent),
+        sends(HISTORY, LiveEvent),
         receives(GATEWAY, LiveEvent),
+    )
+    yield _channel(
+        "settings",
+        subjects.SETTINGS,
+        "Preferences or settings of models have changed; never stored.",
+        sends(HISTORY, SettingsChanged),
+        receives(GATEWAY, SettingsChanged),
     )
     yield _channel(
         "provision_model",

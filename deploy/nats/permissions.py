@@ -97,6 +97,8 @@ def _gateway() -> Permissions:
             subjects.EVENTS_COMPLETED,
             subjects.HISTORY,
             subjects.LIVE,
+            # Its own probes alone.
+            subjects.SETTINGS,
             *(bucket_key(bucket, _ALL) for bucket in written),
         ],
         operations=[
@@ -116,6 +118,7 @@ def _gateway() -> Permissions:
             subjects.CHUNKS,
             subjects.WATCHED,
             subjects.LIVE,
+            subjects.SETTINGS,
             *(bucket_key(bucket, _ALL) for bucket in watched),
         ],
     )
@@ -155,6 +158,8 @@ def _history() -> Permissions:
         publish=[
             subjects.EVENTS_COMPLETED,
             subjects.dead_letters(nats_events.SERVICE),
+            subjects.LIVE,
+            subjects.SETTINGS,
             bucket_key(streams.KEYS, _ALL),
             acknowledgements(streams.EVENTS, streams.HISTORY_CONSUMER),
         ],

@@ -63,7 +63,7 @@ def build_state(
         world.clock,
         patience=api.cancel_patience.total_seconds(),
     )
-    announcing = Announcing(world.live, world.history, world.background)
+    announcing = Announcing(world.live, world.background)
     lingering = Lingering(
         watching,
         world.watchers,
@@ -78,7 +78,7 @@ def build_state(
         queue=world.queue,
         notes=world.notes,
         line=QueueWatch(world.depths, world.background, world.clock),
-        seating=Seating(world.history, leases, announcing),
+        seating=Seating(world.history, leases),
         terminals=terminals,
         cancelling=cancelling,
         background=world.background,
@@ -132,7 +132,7 @@ def build_state(
     )
     turn_feeds = TurnFeeds(following, world.journal, world.clock)
 
-    sessions = Sessions(world.history, leases, announcing)
+    sessions = Sessions(world.history, leases)
 
     def make_room(user_id: UserId, session_id: SessionId) -> Room:
         return Room(
@@ -162,7 +162,7 @@ def build_state(
         choices=choices,
         clock=world.clock,
         completions=completions,
-        copying=Copying(sessions, world.history, announcing, world.clock),
+        copying=Copying(sessions, world.history, world.clock),
         deleting=Deleting(
             sessions, world.history, leases, cancellations, world.background, announcing
         ),

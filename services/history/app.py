@@ -24,6 +24,7 @@ from services.history.adapters.mongo_users import MongoUserStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.adapters.nats_key_copies import NatsKeyCopies
+from services.history.adapters.nats_teller import NatsTeller
 from services.history.adapters.nats_traces import NatsPurgeWords, NatsTraces
 from services.history.api_keys import ApiKeys
 from services.history.background import Background, again_and_again, until_done
@@ -35,6 +36,7 @@ from services.history.health import Health
 from services.history.intake import Intake
 from services.history.key_copying import KeyCopying
 from services.history.key_operations import key_operations
+from services.history.news import News, TurnNews
 from services.history.ports import TurnStore
 from services.history.preferences import KeptSettings
 from services.history.preset_operations import preset_operations
@@ -89,10 +91,14 @@ class _History:
         turns, store = wrap(MongoTurnStore(database)), MongoSessionStore(database)
         self._settings = options
         self._log = NatsEventLog(jetstream)
-        recorder = Recorder(turns)
+        recorder, news = Recorder(turns), News(NatsTeller(client))
         self._purger = Purger(self._log, keep=options.keep_events, now=utc_now)
         intake = Intake(
-            recorder, NatsDeadLetters(jetstream), self._log, on_stored=self._purger.stored
+            recorder,
+            TurnNews(store, turns, news),
+            NatsDeadLetters(jetstream),
+            self._log,
+            on_stored=self._purger.stored,
         )
         self._consumer = NatsConsumer(client, intake, count=options.consumers)
         self._sweeper = Sweeper(turns, self._log, recorder, slack=options.sweep_slack, now=utc_now)
@@ -107,7 +113,7 @@ class _History:
             wait=options.read_wait.total_seconds(),
         )
         messages, searching = MongoMessageStore(database), Searching(store, MongoTerms(database))
-        self._copying = Copying(store, store, messages, turns, freshness, now=utc_now)
+        self._copying = Copying(store, store, messages, turns, freshness, news, now=utc_now)
         used = MongoUsageStore(database)
         keys, copies = MongoKeyStore(database), NatsKeyCopies(jetstream)
         self._key_copying = KeyCopying(keys, copies, clock=time.monotonic)
@@ -124,8 +130,8 @@ class _History:
         self.router = build_router(
             (
                 *session_operations(
-                    Sessions(store, turns, searching, freshness, now=utc_now),
-                    Changing(store, turns, freshness, now=utc_now),
+                    Sessions(store, turns, searching, freshness, news, now=utc_now),
+                    Changing(store, turns, freshness, news, now=utc_now),
                     self._copying,
                     Reading(store, messages, freshness),
                     TreeReading(store, messages, freshness),
@@ -133,7 +139,7 @@ class _History:
                 ),
                 *preset_operations(
                     Presets(MongoPresetStore(database), now=utc_now),
-                    KeptSettings(MongoSettingsStore(database)),
+                    KeptSettings(MongoSettingsStore(database), news),
                 ),
                 *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
                 *key_operations(ApiKeys(keys, copies, now=utc_now)),

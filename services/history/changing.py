@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from services.history.freshness import Freshness
+from services.history.news import News
 from services.history.ports import SessionStore, TurnStore
 from services.history.records import SETTINGS, Change, SessionRecord, to_milliseconds
 from services.history.sessions import conflict, found
@@ -24,12 +25,14 @@ class Changing:
         store: SessionStore,
         turns: TurnStore,
         freshness: Freshness,
+        news: News,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._turns = turns
         self._freshness = freshness
+        self._news = news
         self._now = now
 
     async def update(self, command: UpdateSession) -> SessionReply:
@@ -54,6 +57,7 @@ class Changing:
                 return SessionReply(session=session.to_session(), unchanged=True)
             changed = await self._change(session, command, settings)
             if changed is not None:
+                await self._news.updated(changed.user_id, changed.to_session())
                 return SessionReply(session=changed.to_session())
         raise HistoryUnavailable("Others change this session all the time; try again.")
 

@@ -9,6 +9,7 @@ from typing import Final
 from services.history.freshness import Freshness
 from services.history.importing import import_messages
 from services.history.message_ports import CopyStore, MessageStore
+from services.history.news import News
 from services.history.ongoing import Ongoing
 from services.history.places import Leaf
 from services.history.ports import SessionStore, TurnStore
@@ -59,6 +60,7 @@ class Copying:
         messages: MessageStore,
         turns: TurnStore,
         freshness: Freshness,
+        news: News,
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -67,6 +69,7 @@ class Copying:
         self._messages = messages
         self._turns = turns
         self._freshness = freshness
+        self._news = news
         self._walking = Walking(messages)
         self._now = now
         self._ongoing: Ongoing[SessionReply] = Ongoing(at_once=_AT_ONCE, most=_MOST)
@@ -159,25 +162,26 @@ class Copying:
     async def _make(
         self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
     ) -> SessionReply:
-        made = found(await self._copies.form(session))
-        if made.forming:
-            user_id, session_id = session.user_id, session.id
-            await self._turns.add_terms(
-                user_id, session_id, words_of(session.title or ""), said=False
-            )
-            known: set[str] = set()
-            async for batch in batches:
-                await self._turns.add_messages(batch)
-                words = await asyncio.to_thread(_words, batch)
-                new = [word for word in words if word not in known][: _MOST_WORDS - len(known)]
-                await self._turns.add_terms(user_id, session_id, new, said=True)
-                known.update(new)
-            shown = await self._copies.show(session)
-            if shown is None:
-                # Purged for being half made too long: nothing may stay of what was added since.
-                await self._turns.forget(user_id, session_id)
-            made = found(shown)
-        return SessionReply(session=made.to_session())
+        there = found(await self._copies.form(session))
+        if not there.forming:
+            return SessionReply(session=there.to_session(), unchanged=True)
+        user_id, session_id = session.user_id, session.id
+        await self._turns.add_terms(user_id, session_id, words_of(session.title or ""), said=False)
+        known: set[str] = set()
+        async for batch in batches:
+            await self._turns.add_messages(batch)
+            words = await asyncio.to_thread(_words, batch)
+            new = [word for word in words if word not in known][: _MOST_WORDS - len(known)]
+            await self._turns.add_terms(user_id, session_id, new, said=True)
+            known.update(new)
+        shown = await self._copies.show(session)
+        if shown is None:
+            # Purged for being half made too long: nothing may stay of what was added since.
+            await self._turns.forget(user_id, session_id)
+        made = found(shown).to_session()
+        # Also where nobody waits for it any more.
+        await self._news.created(user_id, made)
+        return SessionReply(session=made)
 
     async def _branch(
         self, forked: SessionRecord, end: MessageRecord

@@ -13,6 +13,7 @@ import structlog
 
 from services.history.event_format import Event, Poison, parse_event
 from services.history.event_ports import DeadLetters, Delivery, EventEraser, RawEvent
+from services.history.news import TurnNews
 from services.history.recorder import Recorder
 from shared.errors import BrokerUnavailable, HistoryUnavailable
 from shared.messaging.jetstream import ApiError
@@ -33,6 +34,7 @@ class Intake:
     def __init__(
         self,
         recorder: Recorder,
+        news: TurnNews,
         dead_letters: DeadLetters,
         event_log: EventEraser,
         *,
@@ -44,6 +46,8 @@ class Intake:
 
         Args:
             recorder: Stores events.
+            news: Told of each event that is stored, before the broker is: should this process end
+                between the two, the event comes again.
             dead_letters: Keeps poison.
             event_log: Keeps events; not those of users whose data was purged.
             on_stored: Told the size of each stored event.
@@ -52,6 +56,7 @@ class Intake:
             pause: How to wait between two attempts.
         """
         self._recorder = recorder
+        self._news = news
         self._dead_letters = dead_letters
         self._event_log = event_log
         self._on_stored = on_stored
@@ -88,7 +93,9 @@ class Intake:
         try:
             while True:
                 try:
-                    if not await self._recorder.record(event, raw.time):
+                    if await self._recorder.record(event, raw.time):
+                        await self._news.stored(event)
+                    else:
                         await self._erase(raw)
                 except HistoryUnavailable:
                     if not held:

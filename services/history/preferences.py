@@ -1,5 +1,6 @@
 """Settings of models, the default model, and what each user prefers: read and replaced."""
 
+from services.history.news import News
 from services.history.preset_ports import SettingsStore
 from services.history.preset_records import ModelSettingsRecord, PreferencesRecord
 from services.history.records import SETTINGS
@@ -19,8 +20,9 @@ from shared.contracts.subjects import full_model_name
 class KeptSettings:
     """Every method raises ``HistoryUnavailable`` when the database is away."""
 
-    def __init__(self, store: SettingsStore) -> None:
+    def __init__(self, store: SettingsStore, news: News) -> None:
         self._store = store
+        self._news = news
 
     async def models(self, _query: ModelSettingsQuery) -> AllModelSettings:
         """What is said of models, by their full names."""
@@ -40,6 +42,7 @@ class KeptSettings:
             await self._store.put_default(full_model_name(command.default_model))
         elif command.clear_default:
             await self._store.put_default(None)
+        await self._news.settings_changed(None)
         return await self.models(ModelSettingsQuery())
 
     async def preferences(self, query: PreferencesQuery) -> PreferencesReply:
@@ -53,10 +56,12 @@ class KeptSettings:
         given = command.settings.model_dump(exclude_none=True)
         cleared = set(SETTINGS).intersection(command.cleared).difference(given)
         record = await self._store.change_preferences(command.user_id, given, cleared)
+        await self._news.settings_changed(command.user_id)
         return PreferencesReply(preferences=Preferences(**record.model_dump(exclude={"id"})))
 
     async def set_preferences(self, command: SetPreferences) -> PreferencesReply:
         """Replace the user's."""
         fields = command.preferences.model_dump()
         await self._store.put_preferences(PreferencesRecord(id=command.user_id, **fields))
+        await self._news.settings_changed(command.user_id)
         return PreferencesReply(preferences=command.preferences)

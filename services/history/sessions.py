@@ -6,6 +6,7 @@ from typing import Final
 
 from services.history.cursor import parse_cursor, to_cursor
 from services.history.freshness import Freshness
+from services.history.news import News
 from services.history.ports import SessionStore, TurnStore
 from services.history.records import SETTINGS, SessionRecord, to_milliseconds
 from services.history.searching import Searching
@@ -52,6 +53,7 @@ class Sessions:
         turns: TurnStore,
         searching: Searching,
         freshness: Freshness,
+        news: News,
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -59,6 +61,7 @@ class Sessions:
         self._turns = turns
         self._searching = searching
         self._freshness = freshness
+        self._news = news
         self._now = now
 
     async def page(self, query: ListSessions) -> SessionPage:
@@ -103,6 +106,7 @@ class Sessions:
             await self._turns.add_terms(
                 session.user_id, session.id, words_of(session.title), said=False
             )
+        await self._news.created(session.user_id, session.to_session())
         return SessionReply(session=session.to_session())
 
     async def delete(self, command: DeleteSession) -> SessionReply:
@@ -120,6 +124,7 @@ class Sessions:
             there = found(await self._store.get(command.user_id, command.session_id))
             raise conflict(there, command.version)
         gone = deleted.model_copy(update={"deleted_at": now})
+        await self._news.deleted(gone.user_id, gone.id)
         return SessionReply(session=gone.to_session())
 
     async def restore(self, command: RestoreSession) -> SessionReply:
@@ -130,6 +135,7 @@ class Sessions:
         """
         restored = await self._store.restore(command.user_id, command.session_id)
         if restored is not None:
+            await self._news.created(restored.user_id, restored.to_session())
             return SessionReply(session=restored.to_session())
         there = found(await self._store.get(command.user_id, command.session_id))
         return SessionReply(session=there.to_session(), unchanged=True)

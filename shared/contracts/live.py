@@ -1,13 +1,13 @@
-"""Live events of sessions, on ``chat.live.<user>.<session>``: never stored, for sockets alone.
+"""Live events: of sessions, on ``chat.live.<user>.<session>``, for sockets; of settings.
 
-What was missed is read again: a session from history, an answer by ``resume``.
+Never stored. What was missed is read again: a session from history, an answer by ``resume``.
 """
 
 from datetime import datetime
 from typing import Literal
 
 from shared.contracts.history import Session
-from shared.contracts.ids import CompletionId, MessageId, SessionId
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.contracts.wire import WireModel
 
 
@@ -27,7 +27,7 @@ class LiveEvent(WireModel):
     ]
     session_id: SessionId
     origin: str
-    """The gateway, and the socket where one caused it: ``<gateway>`` or ``<gateway>/<socket>``."""
+    """Who says so: ``history``, ``<gateway>``, or ``<gateway>/<socket>`` where one caused it."""
     completion_id: CompletionId | None = None
     """Of the turn; of one that has ended, for ``session_updated``."""
     message_id: MessageId | None = None
@@ -47,3 +47,10 @@ class LiveEvent(WireModel):
     """That its session gets by it, for ``turn_started``."""
     session: Session | None = None
     """As it is now, for ``session_created`` and ``session_updated``."""
+
+
+class SettingsChanged(WireModel):
+    """On ``chat.settings``: what a gateway remembers of these is old."""
+
+    user_id: UserId | None = None
+    """Whose preferences; absent where it is what is said of models, and the default of all."""

@@ -18,6 +18,8 @@ EVENTS_ACCEPTED: Final = "chat.events.accepted.*"
 EVENTS_COMPLETED: Final = "chat.events.completed.*"
 HISTORY: Final = "chat.history.*"
 LIVE: Final = "chat.live.*.*"
+SETTINGS: Final = "chat.settings"
+"""From history to all gateways: preferences or settings of models have changed."""
 PROVISION_MODEL: Final = "chat.provision.model"
 DEAD_LETTERS: Final = "chat.dead_letters.*"
 

@@ -35,7 +35,11 @@ WRITERS = {
 }
 # Messages that the AsyncAPI document does not count: a subscription is proven by a message to its
 # own subject, and the commands ask history as a gateway does.
-PROVES = {("control", Identity.WORKER), ("watched", Identity.GATEWAY)}
+PROVES = {
+    ("control", Identity.WORKER),
+    ("watched", Identity.GATEWAY),
+    ("settings", Identity.GATEWAY),
+}
 
 
 def subject(channel: Channel) -> str:

@@ -48,7 +48,9 @@ MUST_NOT_PUBLISH: Final = [
     *((who, "chat.events.invented.x") for who in Identity),
     # Stored sessions are asked for by gateways and by who owns the data directory.
     *((who, "chat.history.get_session") for who in (P, W, H)),
-    *((who, "chat.live.user.session") for who in (P, W, H, O)),
+    # What happens in sessions is told by gateways, and by history, which stores it.
+    *((who, "chat.live.user.session") for who in (P, W, O)),
+    *((who, "chat.settings") for who in (P, W, O)),
     *((who, "chat.provision.model") for who in (P, G, H, O)),
     # Each buries its own.
     *((who, "chat.dead_letters.history") for who in (P, G, W, O)),
@@ -125,6 +127,7 @@ MUST_NOT_SUBSCRIBE: Final = [
     *((who, "chat.sync") for who in (P, G, H, O)),
     *((who, "chat.history.*") for who in (P, G, W, O)),
     *((who, "chat.live.*.*") for who in (P, W, H, O)),
+    *((who, "chat.settings") for who in (P, W, H, O)),
     *((who, "chat.provision.model") for who in (G, W, H, O)),
     *((who, "$KV.keys.>") for who in (P, W, H, O)),
     *((who, f"$KV.{name}.>") for who in Identity for name in ("limits", "turns", "idempotency")),

@@ -1,16 +1,17 @@
-"""Tell the sockets of all gateways what happens in sessions; nobody waits for it."""
+"""Tell the sockets of all gateways what happens in sessions; nobody waits for it.
+
+What changes a session is told by history, which stores it.
+"""
 
 import structlog
 
 from services.api.background import Background
 from services.api.ports.live import Live
 from services.api.ports.queue_news import QueueNews
-from services.api.ports.sessions import History
 from shared.contracts.events import CompletionAccepted
-from shared.contracts.history import GetSession, Session
 from shared.contracts.ids import CompletionId, SessionId, UserId
 from shared.contracts.live import LiveEvent
-from shared.errors import BrokerUnavailable, ChatError
+from shared.errors import BrokerUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -18,9 +19,8 @@ log = structlog.stdlib.get_logger(__name__)
 class Announcing:
     """What is lost on the way is read again: sockets look for themselves after a reconnect."""
 
-    def __init__(self, live: Live, history: History, background: Background) -> None:
+    def __init__(self, live: Live, background: Background) -> None:
         self._live = live
-        self._history = history
         self._background = background
 
     @property
@@ -41,35 +41,8 @@ class Announcing:
         )
         await self.say(accepted.user_id, event)
 
-    def taken_back(self, accepted: CompletionAccepted) -> None:
-        """It could not be queued: lists show no longer that it is being answered."""
-        if accepted.turn is not None:
-            self.turn_ended(accepted.user_id, accepted.turn.session_id, accepted.completion_id)
-
-    def turn_ended(
-        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
-    ) -> None:
-        """The session has changed: lists show it."""
-        self._background.spawn(
-            self._tell_of_turn(user_id, session_id, completion_id), "announce-turn"
-        )
-
-    def created(self, user_id: UserId, session: Session) -> None:
-        """There is a new session."""
-        event = LiveEvent(
-            type="session_created", session_id=session.id, origin=self.gateway_id, session=session
-        )
-        self._background.spawn(self.say(user_id, event), "announce-session")
-
-    def updated(self, user_id: UserId, session: Session) -> None:
-        """A session has another title or other settings."""
-        event = LiveEvent(
-            type="session_updated", session_id=session.id, origin=self.gateway_id, session=session
-        )
-        self._background.spawn(self.say(user_id, event), "announce-session")
-
     def deleted(self, user_id: UserId, session_id: SessionId) -> None:
-        """A session is gone."""
+        """A session was gone before: who has told of it then may have been cut off behind it."""
         event = LiveEvent(type="session_deleted", session_id=session_id, origin=self.gateway_id)
         self._background.spawn(self.say(user_id, event), "announce-session")
 
@@ -103,21 +76,3 @@ class Announcing:
         except Exception:
             # It is said between the two facts of a completion, and must not keep the second away.
             log.exception("not_announced", type=event.type, session_id=event.session_id)
-
-    async def _tell_of_turn(
-        self, user_id: UserId, session_id: SessionId, completion_id: CompletionId
-    ) -> None:
-        query = GetSession(
-            user_id=user_id, session_id=session_id, after_completion=completion_id, limit=1
-        )
-        try:
-            session = (await self._history.get_session(query)).session
-        except ChatError as error:
-            log.debug("not_announced", code=error.code, session_id=session_id)
-            return
-        if session is not None:
-            event = LiveEvent(
-                type="session_updated", session_id=session_id, origin=self.gateway_id,
-                completion_id=completion_id, session=session,
-            )  # fmt: skip
-            await self.say(user_id, event)

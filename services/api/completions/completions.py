@@ -206,7 +206,6 @@ class Completions:
         except QueueFull as error:
             end = terminals.make(command, CompletionStatus.REJECTED, error)
             await terminals.record(end, command.reply_subject)
-            self._desk.announcing.taken_back(accepted)
             raise
         except BrokerUnavailable as error:
             # Either may be stored without our hearing of it. If the request is, its worker finds
@@ -214,7 +213,6 @@ class Completions:
             end = terminals.make(command, CompletionStatus.REJECTED, error)
             record = terminals.record_patiently(end, command.reply_subject)
             self._desk.background.spawn(record, "record-rejected")
-            self._desk.announcing.taken_back(accepted)
             # Should it be queued all the same, no engine is to work on it.
             mark = self._desk.cancelling.mark(command.completion_id)
             self._desk.background.spawn(mark, "mark-rejected")

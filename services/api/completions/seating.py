@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.api.completions.announcing import Announcing
 from services.api.completions.orders import TurnPlan
 from services.api.completions.placing import PlacedTurn, place_planned, place_turn, place_under
 from services.api.completions.turn_lease import Lease, TurnLeases
@@ -29,8 +28,7 @@ class Seat(NamedTuple):
 class Seating:
     """Takes and gives back seats."""
 
-    def __init__(self, history: History, leases: TurnLeases, announcing: Announcing) -> None:
-        self._announcing = announcing
+    def __init__(self, history: History, leases: TurnLeases) -> None:
         self._history = history
         self._leases = leases
 
@@ -87,13 +85,11 @@ class Seating:
         Raises:
             BrokerUnavailable: no answer.
         """
-        if await self._leases.release(seat.lease, _state_after(seat, end)):
-            self._tell(seat, end)
+        await self._leases.release(seat.lease, _state_after(seat, end))
 
     async def leave_patiently(self, seat: Seat, end: CompletionCompleted | None) -> None:
         """The same, waiting for a broker that is away."""
-        if await self._leases.release_patiently(seat.lease, _state_after(seat, end)):
-            self._tell(seat, end)
+        await self._leases.release_patiently(seat.lease, _state_after(seat, end))
 
     async def adopt(self, accepted: CompletionAccepted) -> Seat | None:
         """Hold the session for a completion whose gateway may be gone; ``None`` if it is held.
@@ -113,12 +109,6 @@ class Seating:
     def forget(self, seat: Seat) -> None:
         """Hold the session no more; it is free once the lease has run out."""
         self._leases.forget(seat.lease)
-
-    def _tell(self, seat: Seat, end: CompletionCompleted | None) -> None:
-        # Of one that is taken back, too: lists show that it is being answered.
-        if end is not None:
-            lease = seat.lease
-            self._announcing.turn_ended(lease.state.user_id, lease.session_id, end.completion_id)
 
     async def _answers(
         self, user_id: UserId, session_id: SessionId, question: MessageRef

@@ -8,7 +8,6 @@ key may be meant to be another one; it is the same as long as nobody has heard o
 import asyncio
 from typing import Final, NamedTuple
 
-from services.api.completions.announcing import Announcing
 from services.api.ports.broker import Clock
 from services.api.ports.sessions import History
 from services.api.sessions.sessions import Sessions, whole
@@ -49,12 +48,9 @@ class Place(NamedTuple):
 class Copying:
     """The use case behind the routes of copies."""
 
-    def __init__(
-        self, sessions: Sessions, history: History, announcing: Announcing, clock: Clock
-    ) -> None:
+    def __init__(self, sessions: Sessions, history: History, clock: Clock) -> None:
         self._sessions = sessions
         self._history = history
-        self._announcing = announcing
         self._clock = clock
         self._unheard: dict[Place, tuple[SessionId, float]] = {}
 
@@ -84,7 +80,6 @@ class Copying:
             if key is None:
                 self._remember(place, new_id)
             raise
-        self._announcing.created(user_id, made)
         return made
 
     async def bring_in(self, command: ImportSession) -> Session:
@@ -93,9 +88,7 @@ class Copying:
         Raises:
             HistoryUnavailable: the database is away, or it takes long: ask again.
         """
-        made = whole(await self._patiently(asked.IMPORT_SESSION, command))
-        self._announcing.created(command.user_id, made)
-        return made
+        return whole(await self._patiently(asked.IMPORT_SESSION, command))
 
     async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
         # A long copy goes on after the question's time is up; asking again with its id joins it.

@@ -40,12 +40,9 @@ class Deleting:
     async def restore(self, user_id: UserId, session_id: SessionId) -> Session:
         """Bring a deleted one back; of one that is there nobody hears anything new."""
         command = RestoreSession(user_id=user_id, session_id=session_id)
-        reply = await self._history.ask(asked.RESTORE_SESSION, command)
-        restored = whole(reply)
+        restored = whole(await self._history.ask(asked.RESTORE_SESSION, command))
         with contextlib.suppress(BrokerUnavailable):  # In a moment history's word alone counts.
             await self._leases.mark(session_id, user_id, deleted=False)
-        if not reply.unchanged:
-            self._announcing.created(user_id, restored)
         return restored
 
     async def delete(
@@ -63,7 +60,8 @@ class Deleting:
         if session is not None:
             _check_version(session, version)
             await self._hide(user_id, session_id, version)
-        self._announcing.deleted(user_id, session_id)
+        else:
+            self._announcing.deleted(user_id, session_id)
         held = await self._leases.look(session_id)
         if held is not None and held.state.user_id == user_id and held.state.running is not None:
             stop = self._stop(held.state.running)

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from services.api.completions.announcing import Announcing
 from services.api.completions.turn_lease import TurnLeases
 from services.api.ports.sessions import History
 from shared.contracts import session_questions as asked
@@ -35,13 +34,7 @@ _MOST_EXPORTED: Final = 64 * 2**20
 class Sessions:
     """The use case behind the session routes, in whatever spelling they speak."""
 
-    def __init__(
-        self,
-        history: History,
-        leases: TurnLeases,
-        announcing: Announcing,
-    ) -> None:
-        self._announcing = announcing
+    def __init__(self, history: History, leases: TurnLeases) -> None:
         self._history = history
         self._leases = leases
 
@@ -51,7 +44,7 @@ class Sessions:
 
     async def create(self, command: CreateSession) -> Session:
         """A new session."""
-        return self._created(command.user_id, await self._history.create_session(command))
+        return await self._history.create_session(command)
 
     async def read(
         self,
@@ -95,11 +88,7 @@ class Sessions:
 
     async def update(self, command: UpdateSession) -> Session:
         """Another title, other settings; of what is so already nobody hears anything new."""
-        reply = await self._history.update_session(command)
-        session = whole(reply)
-        if not reply.unchanged:
-            self._announcing.updated(command.user_id, session)
-        return session
+        return whole(await self._history.update_session(command))
 
     async def message(
         self, user_id: UserId, session_id: SessionId, message_id: MessageId
@@ -143,10 +132,6 @@ class Sessions:
                 message = f"The session holds more than {_MOST_EXPORTED} characters."
                 raise PayloadTooLarge(message)
             query = query.model_copy(update={"cursor": page.next_cursor})
-
-    def _created(self, user_id: UserId, session: Session) -> Session:
-        self._announcing.created(user_id, session)
-        return session
 
     async def _last_completion(self, user_id: UserId, session_id: SessionId) -> CompletionId | None:
         # A read that follows an answer must show it, though history stores it a moment later.

@@ -12,6 +12,7 @@ from shared.contracts.live import LiveEvent
 
 _REMEMBERED: Final = 256
 _ANSWERING: Final = 32
+_UNKNOWN: Final = object()
 
 Kind = Literal["session_created", "session_updated"]
 
@@ -21,6 +22,12 @@ class _Stand(NamedTuple):
 
     version: int
     updated_at: datetime
+    words: int
+    """Tells it from another one that is as new."""
+
+    def before(self, other: "_Stand") -> bool:
+        """Whether the other one is newer."""
+        return (self.version, self.updated_at) < (other.version, other.updated_at)
 
 
 class _Answering(NamedTuple):
@@ -31,7 +38,7 @@ class _Answering(NamedTuple):
 
 
 class ListNews:
-    """Of one socket. Gateways read sessions before they tell of them, and tell in any order."""
+    """Of one socket. Sessions are read before they are told of, in any order, and some twice."""
 
     def __init__(self) -> None:
         self._stands: OrderedDict[SessionId, _Stand | None] = OrderedDict()
@@ -41,16 +48,20 @@ class ListNews:
     def of(self, event: LiveEvent) -> ServerMessage | None:
         """What to say of an event; ``None`` where something newer was said, or it is no news."""
         if event.type == "session_deleted":
+            if self._stands.get(event.session_id, _UNKNOWN) is None:
+                return None
             self._answering.pop(event.session_id, None)
             self._remember(event.session_id, None)
             return SessionDeleted(session_id=event.session_id)
         if event.session is None:
             return None
         if event.type == "session_created":
-            return self._told("session_created", event.session)
+            return None if self._was_told(event.session) else self._told(event.type, event.session)
         if event.type != "session_updated":
             return None
         shown = self._end(event.session_id, event.completion_id)
+        if shown is None and self._was_told(event.session):
+            return None
         if not self._is_old(event.session):
             return self._told("session_updated", event.session)
         # What was read for it is old, but that it is answered no more is news.
@@ -95,7 +106,10 @@ class ListNews:
         if session.id not in self._stands:
             return False
         former = self._stands[session.id]
-        return former is None or _stand(session) < former
+        return former is None or _stand(session).before(former)
+
+    def _was_told(self, session: Session) -> bool:
+        return self._stands.get(session.id) == _stand(session)
 
     def _remember(self, session_id: SessionId, stand: _Stand | None) -> None:
         self._stands[session_id] = stand
@@ -105,4 +119,4 @@ class ListNews:
 
 
 def _stand(session: Session) -> _Stand:
-    return _Stand(session.version, session.updated_at)
+    return _Stand(session.version, session.updated_at, hash(session.to_bytes()))

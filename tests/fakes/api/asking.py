@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from services.history.handlers import Operation
+from services.history.news import News
 from services.history.preferences import KeptSettings
 from services.history.preset_operations import preset_operations
 from services.history.presets import Presets
@@ -14,6 +15,7 @@ from shared.contracts.wire import WireModel
 from shared.errors import HistoryUnavailable, error_from
 from tests.fakes.api.history import FakeHistory
 from tests.fakes.history.memory_presets import MemoryPresetStore, MemorySettingsStore
+from tests.fakes.history.told import Told
 
 _MAX_PAYLOAD = 2**20
 
@@ -28,7 +30,9 @@ class FakeAsking:
         self.names: list[str] = []
         self._history = history
         self._answers: dict[str, Callable[[Any], Reply]] = {}
-        kept = preset_operations(Presets(self.presets, now=utc_now), KeptSettings(self.settings))
+        self.told = Told()
+        kept_settings = KeptSettings(self.settings, News(self.told))
+        kept = preset_operations(Presets(self.presets, now=utc_now), kept_settings)
         self._operations: dict[str, Operation[Any, Any]] = {
             each.question.name: each for each in kept
         }

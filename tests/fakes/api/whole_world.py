@@ -11,6 +11,7 @@ from services.api.completions.catalog import Catalog
 from services.history.api_keys import ApiKeys
 from services.history.event_format import Event
 from services.history.key_operations import key_operations
+from services.history.news import News
 from services.history.preferences import KeptSettings
 from services.history.preset_operations import preset_operations
 from services.history.presets import Presets
@@ -39,6 +40,7 @@ from tests.fakes.history.memory_users import (
     MemoryUserStore,
     MemoryWords,
 )
+from tests.fakes.history.told import Told
 
 ANSWER: Final = "An answer of the model."
 MARK: Final = "Xylophone"
@@ -80,7 +82,7 @@ class _AnyQuestion(FakeAsking):
         self._whole = history
         used, freshness = MemoryUsageStore(history.scene.store), history.scene.freshness
         presets, settings, keys = MemoryPresetStore(), MemorySettingsStore(), MemoryKeyStore()
-        kept, store = KeptSettings(settings), history.scene.store
+        kept, store = KeptSettings(settings, News(Told())), history.scene.store
         purging = UserPurging(
             MemoryPurgeMarks(store.marks),
             MemoryUserStore(store, presets, settings),

@@ -34,7 +34,8 @@ async def _new(client: httpx.AsyncClient) -> str:
 
 
 def _said(world: FakeWorld) -> list[str]:
-    return [event.type for event in world.live.said]
+    assert isinstance(world.history, WholeHistory)
+    return [*world.history.scene.told.types, *(event.type for event in world.live.said)]
 
 
 async def test_restoring_what_is_not_deleted_changes_nothing_and_nobody_hears_of_it() -> None:

@@ -126,3 +126,21 @@ def test_only_so_many_are_known_to_answer() -> None:
         other = session(new_session_id())
         assert answering(news.begun(turn("turn_started", None, f"o{number}"), other))
     assert answering(news.of(word("session_updated", session(version=2)))) is None
+
+
+def test_a_word_that_comes_twice_is_told_once() -> None:
+    news = ListNews()
+    made = word("session_created", session())
+    assert [title(news.of(made)), news.of(made)] == ["1.0", None]
+    ended = turn("session_updated", session(minutes=1), "c1")
+    assert [title(news.of(ended)), news.of(ended)] == ["1.1", None]
+    gone = word("session_deleted", None)
+    assert [news.of(gone) is None, news.of(gone) is None] == [False, True]
+    assert title(news.of(word("session_created", session(minutes=1)))) == "1.1"
+
+
+def test_an_end_that_is_told_again_with_its_title_is_news() -> None:
+    news = ListNews()
+    untitled = session(minutes=1).model_copy(update={"title": DEFAULT_TITLE})
+    assert title(news.of(turn("session_updated", untitled, "c1"))) == DEFAULT_TITLE
+    assert title(news.of(turn("session_updated", session(minutes=1), "c1"))) == "1.1"

@@ -7,6 +7,7 @@ import pytest
 from services.api.spelling import respelled
 from shared.contracts.ids import UserId
 from shared.contracts.presets import CREATE_PRESET, CreatePreset
+from tests.fakes.api.whole_history import WholeHistory
 from tests.fakes.api.world import FakeWorld, client_of
 
 CAMEL, SNAKE = "/api/chat", "/ai-chat/api"
@@ -202,6 +203,7 @@ async def test_what_is_anothers_looks_unknown_to_who_would_change_it(face: str, 
 
 async def test_a_session_gets_a_copy_of_the_settings() -> None:
     world = FakeWorld()
+    world.history = history = WholeHistory()
     async with client_of(world) as client:
         made = (await client.post(f"{CAMEL}/presets/", json=WHOLE)).json()
         path = f"{CAMEL}/presets/{made['id']}/create_session_from_preset/"
@@ -215,7 +217,7 @@ async def test_a_session_gets_a_copy_of_the_settings() -> None:
         assert {name: body[name] for name in SETTINGS} == SETTINGS
         assert body["presetId"] == made["id"]
     # Sockets hear of it as of any new session.
-    created = [event.session_id for event in world.live.said if event.type == "session_created"]
+    created = [it.session_id for it in history.scene.told.events if it.type == "session_created"]
     assert created == [titled.json()["id"], untitled.json()["id"]]
 
 

@@ -1,8 +1,11 @@
 """The use cases of history on one store in memory, and a log that nothing waits for."""
 
+from datetime import datetime
+
 from services.history.changing import Changing
 from services.history.copying import Copying
 from services.history.freshness import Freshness
+from services.history.news import News
 from services.history.reading import Reading
 from services.history.recorder import Recorder
 from services.history.searching import Searching
@@ -12,6 +15,7 @@ from shared.contracts.history import CreateSession, GetSession, SessionDetail
 from tests.fakes.history.conversation import NOON, SESSION, USER, Turn
 from tests.fakes.history.log import MemoryLog
 from tests.fakes.history.memory_store import MemoryStore
+from tests.fakes.history.told import Told
 from tests.unit.history.test_recorder import record
 
 
@@ -25,12 +29,16 @@ class Scene:
         self.freshness = freshness = Freshness(
             store, self.log, Recorder(store), holding=lambda: False, wait=1, pause=self._pause
         )
-        searching = Searching(store, store)
-        self.sessions = Sessions(store, store, searching, freshness, now=lambda: self.now)
-        self.changing = Changing(store, store, freshness, now=lambda: self.now)
-        self.copying = Copying(store, store, store, store, freshness, now=lambda: self.now)
+        self.told = Told()
+        searching, news = Searching(store, store), News(self.told)
+        self.sessions = Sessions(store, store, searching, freshness, news, now=self._now)
+        self.changing = Changing(store, store, freshness, news, now=self._now)
+        self.copying = Copying(store, store, store, store, freshness, news, now=self._now)
         self.reading = Reading(store, store, freshness)
         self.trees = TreeReading(store, store, freshness)
+
+    def _now(self) -> datetime:
+        return self.now
 
     async def _pause(self, seconds: float) -> None:
         self.log.floor = len(self.log.events)

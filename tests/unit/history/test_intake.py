@@ -8,11 +8,13 @@ import pytest
 from services.history.event_format import Event
 from services.history.event_ports import RawEvent
 from services.history.intake import ATTEMPTS, Intake
+from services.history.news import News, TurnNews
 from services.history.recorder import Recorder
 from shared.contracts import subjects
 from tests.fakes.history.conversation import NOON, Turn, stateless
 from tests.fakes.history.log import MemoryDeadLetters, MemoryLog, RecordingDelivery, raw
 from tests.fakes.history.memory_store import MemoryStore
+from tests.fakes.history.told import Told
 
 
 class _Broken(Recorder):
@@ -37,6 +39,7 @@ class _Scene:
         self.held: list[bool] = []
         self.recorder = Recorder(self.store)
         self.log = MemoryLog()
+        self.told = Told()
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -48,6 +51,7 @@ class _Scene:
     async def take(self, event: RawEvent, *, heartbeat: float = 10) -> list[str]:
         self.intake = Intake(
             self.recorder,
+            TurnNews(self.store, self.store, News(self.told)),
             self.letters,
             self.log,
             on_stored=self.stored.append,

@@ -1,5 +1,6 @@
 """Settings of models, the default model, preferences."""
 
+from services.history.news import News
 from services.history.preferences import KeptSettings
 from shared.contracts.presets import (
     ModelSettings,
@@ -11,10 +12,11 @@ from shared.contracts.presets import (
 )
 from tests.fakes.history.conversation import OTHER, USER
 from tests.fakes.history.memory_presets import MemorySettingsStore
+from tests.fakes.history.told import Told
 
 
 async def test_a_model_goes_by_its_full_name() -> None:
-    kept = KeptSettings(MemorySettingsStore())
+    kept = KeptSettings(MemorySettingsStore(), News(Told()))
     await kept.set_model(SetModelSettings(settings=ModelSettings(model="demo", temperature=0.1)))
     await kept.set_model(SetModelSettings(default_model="demo"))
 
@@ -31,7 +33,7 @@ async def test_a_model_goes_by_its_full_name() -> None:
 
 
 async def test_who_never_said_anything_prefers_nothing() -> None:
-    kept = KeptSettings(MemorySettingsStore())
+    kept = KeptSettings(MemorySettingsStore(), News(Told()))
     mine = Preferences(model="demo", tools=[])
     await kept.set_preferences(SetPreferences(user_id=USER, preferences=mine))
 

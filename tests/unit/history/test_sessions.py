@@ -7,6 +7,7 @@ import pytest
 from services.history.changing import Changing
 from services.history.cursor import parse_cursor, to_cursor
 from services.history.freshness import Freshness
+from services.history.news import News
 from services.history.recorder import Recorder
 from services.history.searching import Searching
 from services.history.sessions import Sessions
@@ -16,6 +17,7 @@ from shared.errors import InvalidRequest, SessionNotFound
 from tests.fakes.history.conversation import NOON, OTHER, SESSION, USER, Turn
 from tests.fakes.history.log import MemoryLog, raw
 from tests.fakes.history.memory_store import MemoryStore
+from tests.fakes.history.told import Told
 from tests.unit.history.test_recorder import START, record
 
 
@@ -35,9 +37,11 @@ class _Scene:
             wait=0.2,
             pause=self._pause,
         )
-        searching = Searching(self.store, self.store)
-        self.sessions = Sessions(self.store, self.store, searching, freshness, now=lambda: NOON)
-        self.changing = Changing(self.store, self.store, freshness, now=lambda: NOON)
+        searching, news = Searching(self.store, self.store), News(Told())
+        self.sessions = Sessions(
+            self.store, self.store, searching, freshness, news, now=lambda: NOON
+        )
+        self.changing = Changing(self.store, self.store, freshness, news, now=lambda: NOON)
 
     async def _pause(self, seconds: float) -> None:
         if self.log.looked >= self.consume_after:

@@ -7,6 +7,7 @@ import pytest
 from services.history.api_keys import ApiKeys
 from services.history.intake import Intake
 from services.history.key_copying import KeyCopying
+from services.history.news import News, TurnNews
 from services.history.recorder import Recorder
 from services.history.user_purging import UserPurging
 from shared.contracts.api_keys import CreateKey, RevokeKey, new_key_id
@@ -30,6 +31,7 @@ from tests.fakes.history.memory_users import (
     MemoryWords,
 )
 from tests.fakes.history.records import session
+from tests.fakes.history.told import Told
 
 SLACK = timedelta(minutes=1)
 LATER = NOON + timedelta(minutes=10)
@@ -154,12 +156,15 @@ async def test_an_event_that_comes_late_is_neither_stored_nor_kept_in_the_log() 
 
     log, letters = MemoryLog(), MemoryDeadLetters()
     log.events = [raw(turn.completed(), NOON, 1)]
-    intake = Intake(scene.recorder, letters, log, on_stored=lambda _size: None)
+    told = Told()
+    news = TurnNews(scene.store, scene.store, News(told))
+    intake = Intake(scene.recorder, news, letters, log, on_stored=lambda _size: None)
     delivery = RecordingDelivery(log.events[0])
     await intake.take(delivery)
 
     assert delivery.calls == ["done"]
     assert log.events == []
+    assert told.events == []
     assert (await scene.purging.look(QUERY)).data == UserData()
 
 
