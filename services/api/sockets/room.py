@@ -140,7 +140,7 @@ class Room:
 
     async def _open(self) -> None:
         self._listening = await self._live.listen(
-            self.user_id, self.session_id, self._heard, self._missed
+            self.user_id, self.session_id, self._heard, self.look_again
         )
         await self._look(first=True)
         self._showing = asyncio.create_task(self._show_all(), name="room-shows")
@@ -166,10 +166,11 @@ class Room:
         if turn is not None:
             self.audience.wait(turn, news)
 
-    def _missed(self) -> None:
-        self._background.spawn(self._look_again(), "room-looks")
+    def look_again(self) -> None:
+        """Something was missed: perhaps turns, perhaps that the session was deleted."""
+        self._background.spawn(self._find_out(), "room-looks")
 
-    async def _look_again(self) -> None:
+    async def _find_out(self) -> None:
         looked = False
         for tries in itertools.count():
             try:

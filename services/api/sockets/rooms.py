@@ -30,7 +30,7 @@ from shared.contracts.completions import AnswerPlace
 from shared.contracts.history import SessionSettings
 from shared.contracts.ids import CompletionId, SessionId, UserId, new_completion_id
 from shared.contracts.live import LiveEvent
-from shared.errors import ChatError, CompletionNotFound, QueueFull, SessionBusy
+from shared.errors import ChatError, CompletionNotFound, QueueFull, SessionBusy, SessionNotFound
 from shared.tasks import end_tasks
 
 log = structlog.stdlib.get_logger(__name__)
@@ -185,6 +185,8 @@ class Rooms:
             # Whose session it is now: what was refused is nothing that a client could name.
             about = room.running if isinstance(error, SessionBusy) else completion_id
             outlet.refuse(error, about)
+            if isinstance(error, SessionNotFound):
+                room.look_again()
             return
         except BaseException:
             room.memory.refuse(completion_id)

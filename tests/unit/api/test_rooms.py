@@ -29,7 +29,7 @@ from shared.contracts.ids import (
     new_session_id,
 )
 from shared.contracts.live import LiveEvent
-from shared.errors import SessionBusy
+from shared.errors import SessionBusy, SessionNotFound
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON
 from tests.fakes.api.world import FakeWorld
@@ -287,6 +287,22 @@ async def test_a_session_that_was_deleted_while_nothing_was_heard_closes_its_soc
     assert scene.outlet.close_code == NO_SESSION
     await scene.sees(1)
     assert (scene.got[0]["type"], scene.got[0]["code"]) == ("error", "session_not_found")
+
+
+async def test_a_message_that_finds_its_session_gone_closes_the_sockets(scene: Scene) -> None:
+    async def plan(wanted: Wanted) -> Order:
+        raise SessionNotFound("This session does not exist.", param="session_id")
+
+    scene.rooms.ask(scene.room, scene.outlet, plan, SessionSettings())
+    await scene.sees(1)
+    # It is looked for first: a gateway may only be about to delete it.
+    await scene.world.background.aclose(5)
+    assert scene.outlet.close_code is None
+
+    del scene.world.history.sessions[scene.session]
+    scene.rooms.ask(scene.room, scene.outlet, plan, SessionSettings())
+    await eventually(lambda: scene.outlet.close_code)
+    assert scene.outlet.close_code == NO_SESSION
 
 
 async def test_a_deletion_is_also_for_who_is_just_being_let_in(scene: Scene) -> None:
