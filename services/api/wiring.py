@@ -150,6 +150,7 @@ def build_state(
         )
 
     choices = Choices(world.asking, world.background, world.clock)
+    world.settings_feed.listen(choices.changed, choices.missed)
     offered = OfferedModels(world.catalog, world.known_models, choices, settings.llm)
     return State(
         access=access,

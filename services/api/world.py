@@ -35,6 +35,7 @@ from services.api.adapters.nats_queue_notes import (
     NatsQueueNotes,
 )
 from services.api.adapters.nats_relisting import NatsRelisting
+from services.api.adapters.nats_settings_feed import NatsSettingsFeed
 from services.api.adapters.nats_tickets import NatsTickets
 from services.api.adapters.nats_turns import NatsTurns
 from services.api.adapters.nats_watchers import NatsWatchers
@@ -57,7 +58,7 @@ from services.api.ports.budgets import CounterStore
 from services.api.ports.identity_provider import IdentityProvider
 from services.api.ports.keys import Keys, Marks
 from services.api.ports.limits import MeterStore, Slots
-from services.api.ports.live import Live
+from services.api.ports.live import Live, SettingsFeed
 from services.api.ports.queue import Announcements, Depths, QueueNotes
 from services.api.ports.relisting import Relisting
 from services.api.ports.sessions import Asking, History, Turns
@@ -121,6 +122,7 @@ class World:
     provider: IdentityProvider | None
     queue: Queue
     relisting: Relisting
+    settings_feed: SettingsFeed
     tickets: Tickets
     slots: Slots
     tombstones: Tombstones
@@ -154,9 +156,11 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
     inbox, feeds = NatsInbox(client), NatsFeeds(client)
     backlog, live = NatsBacklog(jetstream), NatsLive(client, inbox.gateway_id)
     key_ring = KeyRing(clock, lambda: connection_of(client))
-    departures = Departures()
+    departures, settings_feed = Departures(), NatsSettingsFeed(client)
     key_feed = NatsKeyFeed(client, jetstream, key_ring, departures)
-    refreshed = [feed.refresh, key_feed.refresh, feeds.prove, live.prove]
+    refreshed = [
+        feed.refresh, key_feed.refresh, feeds.prove, live.prove, settings_feed.prove
+    ]  # fmt: skip
     connection = NatsConnection(client, inbox, on_connected=refreshed)
     deadlines = settings.deadlines.waiting_deadline + settings.deadlines.generating_deadline
     marks_ttl = deadlines.total_seconds() + _AFTER_DEADLINES
@@ -167,6 +171,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         await feed.open()
         await key_feed.open()
         await connection.begin()
+        await settings_feed.open()
         watches = [
             asyncio.create_task(connection.watch(), name="watch-connection"),
             asyncio.create_task(backlog.watch(), name="watch-backlog"),
@@ -199,6 +204,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
             provider=_provider(settings),
             queue=NatsQueue(jetstream),
             relisting=NatsRelisting(client),
+            settings_feed=settings_feed,
             tickets=NatsTickets(jetstream),
             slots=NatsSlots(jetstream),
             tombstones=tombstones,
@@ -212,6 +218,7 @@ async def nats_world(settings: Settings) -> AsyncGenerator[World]:
         await inbox.close()
         await feed.close()
         await key_feed.close()
+        await settings_feed.close()
         await broker.stop()
 
 

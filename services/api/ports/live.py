@@ -5,7 +5,7 @@ from typing import Protocol
 
 from services.api.ports.viewers import Listening
 from shared.contracts.ids import SessionId, UserId
-from shared.contracts.live import LiveEvent
+from shared.contracts.live import LiveEvent, SettingsChanged
 
 
 class Live(Protocol):
@@ -38,4 +38,12 @@ class Live(Protocol):
         Raises:
             BrokerUnavailable: the broker is away.
         """
+        ...
+
+
+class SettingsFeed(Protocol):
+    """What changes of preferences and of settings of models, at whichever gateway."""
+
+    def listen(self, heard: Callable[[SettingsChanged], None], missed: Callable[[], None]) -> None:
+        """Call ``heard`` for each change from now on, and ``missed`` where some may be lost."""
         ...

@@ -14,7 +14,7 @@ router = FacedRouter("/preferences", errors=(400, 413, 503))
 @router.get("", summary="Read the user's preferences", errors=(503,))
 async def get_preferences(state: StateDep, user: UserDep) -> PreferencesBody:
     """Null where the user prefers nothing."""
-    return _body(await state["choices"].preferences(user))
+    return _body(await state["choices"].read_preferences(user))
 
 
 @router.put(

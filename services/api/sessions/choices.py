@@ -9,6 +9,7 @@ from services.api.sessions.remembered import Remembered
 from shared.contracts import presets as asked
 from shared.contracts.history import SessionSettings
 from shared.contracts.ids import UserId
+from shared.contracts.live import SettingsChanged
 from shared.contracts.presets import (
     AllModelSettings,
     ChangePreferences,
@@ -21,11 +22,14 @@ from shared.contracts.presets import (
 )
 
 _FRESH: Final = 3.0
-"""Seconds: a change at another gateway is seen here after so long, one at this gateway at once."""
+"""Seconds: a change whose word was lost on the way is seen here after so long."""
 
 
 class Choices:
-    """Reads are remembered for ``_FRESH`` seconds: a turn costs no two questions more.
+    """What turns ask for is remembered: they cost no two questions more.
+
+    It is forgotten at once where history says that it has changed, and after ``_FRESH`` seconds in
+    any case. Who wants to see what holds has it read.
 
     Raises (every call):
         HistoryUnavailable: nobody answers, or its database is away.
@@ -37,7 +41,12 @@ class Choices:
         self._models = Remembered(self._read_models, background, clock, seconds=_FRESH)
 
     async def preferences(self, user_id: UserId) -> Preferences:
-        """What the user prefers."""
+        """What the user prefers, as far as a turn needs to know."""
+        return await self._preferences.get(user_id)
+
+    async def read_preferences(self, user_id: UserId) -> Preferences:
+        """What the user prefers now."""
+        self._preferences.forget(user_id)
         return await self._preferences.get(user_id)
 
     async def set_preferences(self, user_id: UserId, preferences: Preferences) -> Preferences:
@@ -59,6 +68,23 @@ class Choices:
     async def models(self) -> AllModelSettings:
         """What is said of models, by their full names, and the default of all users."""
         return await self._models.get(None)
+
+    async def read_models(self) -> AllModelSettings:
+        """The same, as it is now."""
+        self._models.forget(None)
+        return await self._models.get(None)
+
+    def changed(self, event: SettingsChanged) -> None:
+        """Some gateway has had it changed."""
+        if event.user_id is None:
+            self._models.forget(None)
+        else:
+            self._preferences.forget(event.user_id)
+
+    def missed(self) -> None:
+        """Some may have been changed unheard."""
+        self._models.forget_all()
+        self._preferences.forget_all()
 
     async def set_model(self, settings: ModelSettings) -> AllModelSettings:
         """Replace what is said of one model."""

@@ -49,7 +49,7 @@ class OfferedModels:
     async def selection(self, user_id: UserId, *, hidden: bool) -> Selection:
         """What live workers offer; with the hidden ones if ``hidden``."""
         said, preferences = await asyncio.gather(
-            self._choices.models(), self._choices.preferences(user_id)
+            self._choices.read_models(), self._choices.read_preferences(user_id)
         )
         offers = self._catalog.models()
         settings = [settings_of(offer.id, said) for offer in offers]

@@ -62,6 +62,14 @@ class Remembered(Generic[K, V]):
         known.set_result(value)
         self._keep(key, known)
 
+    def forget(self, key: K) -> None:
+        """It has changed: the next who asks has it read; so do all after that."""
+        self._entries.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Any may have changed."""
+        self._entries.clear()
+
     def _keep(self, key: K, value: asyncio.Future[V]) -> _Entry:
         self._entries.pop(key, None)
         if len(self._entries) >= self._most:

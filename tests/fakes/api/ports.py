@@ -16,7 +16,7 @@ from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.frames import Frame
 from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.contracts.live import LiveEvent
+from shared.contracts.live import LiveEvent, SettingsChanged
 from shared.errors import BrokerUnavailable, HistoryBacklog, QueueFull
 from tests.fakes.api.history import NOON
 
@@ -301,6 +301,24 @@ class FakeFeeds:
     def put(self, completion_id: CompletionId, frame: Frame) -> None:
         for mailbox in self.boxes.get(completion_id, []):
             mailbox.put(frame)
+
+
+class FakeSettingsFeed:
+    """``tell`` and ``miss`` reach all who listen."""
+
+    def __init__(self) -> None:
+        self._ears: list[tuple[Callable[[SettingsChanged], None], Callable[[], None]]] = []
+
+    def listen(self, heard: Callable[[SettingsChanged], None], missed: Callable[[], None]) -> None:
+        self._ears.append((heard, missed))
+
+    def tell(self, event: SettingsChanged) -> None:
+        for heard, _ in self._ears:
+            heard(event)
+
+    def miss(self) -> None:
+        for _, missed in self._ears:
+            missed()
 
 
 class FakeLive:

@@ -39,6 +39,7 @@ from tests.fakes.api.ports import (
     FakeMailboxes,
     FakeQueue,
     FakeQueueNotes,
+    FakeSettingsFeed,
     FakeTombstones,
     FakeTurns,
     FakeWatchers,
@@ -60,6 +61,7 @@ class FakeWorld:
         self.catalog = Catalog(self.clock, age=12)
         self.feeds = FakeFeeds()
         self.live = FakeLive()
+        self.settings_feed = FakeSettingsFeed()
         self.frames = FakeFrameLog()
         self.history = FakeHistory()
         self.asking = FakeAsking(self.history)
@@ -160,6 +162,7 @@ class FakeWorld:
             provider=self.provider,
             queue=self.queue,
             relisting=self.relisting,
+            settings_feed=self.settings_feed,
             tickets=self.tickets,
             slots=self.slots,
             tombstones=self.tombstones,

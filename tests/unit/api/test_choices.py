@@ -57,6 +57,49 @@ async def test_a_change_is_seen_here_at_once_and_at_another_gateway_soon() -> No
     assert (await scene.there.models()).models == [ModelSettings(model="demo:latest", hidden=True)]
 
 
+async def test_what_history_says_has_changed_is_read_anew_and_nothing_else() -> None:
+    scene = _Scene()
+    for user in (ANN, BOB):
+        await scene.there.preferences(user)
+    await scene.there.models()
+    await scene.here.set_preferences(ANN, Preferences(model="demo"))
+    await scene.here.set_default("demo")
+    scene.asking.names.clear()
+
+    for event in scene.asking.told.settings:
+        scene.there.changed(event)
+
+    assert (await scene.there.preferences(ANN)).model == "demo"
+    assert (await scene.there.models()).default_model == "demo:latest"
+    assert scene.asking.names == ["get_preferences", "model_settings"]
+    await scene.there.preferences(BOB)
+    assert scene.asking.names == ["get_preferences", "model_settings"]
+
+
+async def test_nothing_is_remembered_where_words_may_have_been_missed() -> None:
+    scene = _Scene()
+    await scene.there.preferences(ANN)
+    await scene.there.models()
+    await scene.here.set_preferences(ANN, Preferences(model="demo"))
+    await scene.here.set_default("demo")
+
+    scene.there.missed()
+
+    assert (await scene.there.preferences(ANN)).model == "demo"
+    assert (await scene.there.models()).default_model == "demo:latest"
+
+
+async def test_who_wants_to_see_what_holds_has_it_read() -> None:
+    scene = _Scene()
+    await scene.there.preferences(ANN)
+    await scene.there.models()
+    await scene.here.change_preferences(ANN, Preferences(model="demo"), [])
+    await scene.here.set_default("demo")
+
+    assert (await scene.there.read_preferences(ANN)).model == "demo"
+    assert (await scene.there.read_models()).default_model == "demo:latest"
+
+
 async def test_a_default_can_be_taken_back() -> None:
     scene = _Scene()
     await scene.here.set_default("demo")
