@@ -38,9 +38,9 @@ async def shown(person: SocketClient) -> tuple[dict[str, Any] | None, dict[str, 
     return question, done["message"]
 
 
-async def stored(gateway: RunningGateway, session: str, message: str) -> list[str] | None:
+async def stored(gateway: RunningGateway, session: str, message: str) -> list[str]:
     path = f"/ai-chat/api/sessions/{session}/messages/{message}/"
-    siblings: list[str] | None = (await gateway.http.get(path)).json().get("sibling_ids")
+    siblings: list[str] = (await gateway.http.get(path)).json()["sibling_ids"]
     return siblings
 
 
@@ -55,11 +55,13 @@ async def test_another_answer_names_the_former_ones(
         await there.next()
         sent = asking(gateway, "POST", f"{base}/send_message/", message="hi")
         first = await answered(worker, sent)
-        assert "sibling_ids" not in {**first["ai_message"], **first["user_message"]}
+        for message in (first["ai_message"], first["user_message"]):
+            assert message["sibling_ids"] == [message["id"]]
         question, told = await shown(here)
         await shown(there)
         assert question is not None
-        assert "sibling_ids" not in {**question, **told}
+        for message in (question, told):
+            assert message["sibling_ids"] == [message["id"]]
         named = told["id"] if by == "answer" else question["id"]
         for _ in range(2):
             answer: dict[str, Any] = {}
@@ -107,7 +109,8 @@ async def test_another_wording_names_the_former_ones(
             assert question is not None
             wordings.append(question["id"])
             assert question["sibling_ids"] == edited["user_message"]["sibling_ids"] == wordings
-            assert "sibling_ids" not in {**told, **edited["ai_message"]}
+            for message in (told, edited["ai_message"]):
+                assert message["sibling_ids"] == [message["id"]]
 
     assert await stored(gateway, session, wordings[-1]) == wordings
 
@@ -131,5 +134,6 @@ async def test_a_socket_that_begins_another_branch_is_told_what_stands_beside_it
             questions.append(question)
             answers.append(answer)
 
-    assert ["sibling_ids" in question for question in questions] == [False, False, True]
+    assert [len(question["sibling_ids"]) for question in questions] == [1, 1, 2]
+    assert [question["sibling_ids"][-1] for question in questions] == [it["id"] for it in questions]
     assert questions[2]["sibling_ids"] == [question["id"] for question in questions[1:]]

@@ -63,7 +63,7 @@ def to_message_body(message: StoredMessage) -> MessageBody:
         attempts=message.attempts,
         continued_at=message.continued_at,
         context_omitted=message.context_omitted,
-        sibling_ids=message.sibling_ids,
+        sibling_ids=message.sibling_ids or [message.id],
         tool_calls=tool_call_bodies(calls, indexed=False) if calls else None,
         tool_call_id=message.tool_call_id,
         usage=MessageUsage(**usage.model_dump()) if usage is not None else None,

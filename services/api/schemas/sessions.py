@@ -120,7 +120,8 @@ class MessageBody(AnswerModel):
     content: str | list[dict[str, Any]]
     created_at: Moment
     parent_id: str | None = None
-    sibling_ids: Sparse[list[str]] = None
+    sibling_ids: list[str]
+    """All with the same parent, the oldest first: itself alone where there is no other."""
     depth: int
     completion_id: Sparse[str] = None
     status: Sparse[str] = None

@@ -33,7 +33,9 @@ FILE: dict[str, Any] = {
     ],
 )
 def test_a_time_has_milliseconds_and_is_in_utc(moment: datetime, text: str) -> None:
-    message = MessageBody(id="m", role="user", content="Hi", created_at=moment, depth=1)
+    message = MessageBody(
+        id="m", role="user", content="Hi", created_at=moment, sibling_ids=["m"], depth=1
+    )
     shown = UserMessage(message=message, completion_id="c")
 
     assert message.model_dump(mode="json")["created_at"] == text

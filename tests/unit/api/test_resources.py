@@ -195,6 +195,7 @@ async def test_a_message_shows_what_it_has() -> None:
         "createdAt": "2025-01-27T10:00:00.000Z",
         "depth": 1,
         "parentId": None,
+        "siblingIds": ["u"],
     }
     assert assistant == {
         "id": "a",
@@ -203,6 +204,7 @@ async def test_a_message_shows_what_it_has() -> None:
         "createdAt": "2025-01-27T10:00:00.000Z",
         "depth": 2,
         "parentId": "u",
+        "siblingIds": ["a"],
         "completionId": completion_id,
         "status": "completed",
         "finishReason": "stop",
