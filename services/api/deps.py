@@ -172,3 +172,9 @@ async def read_body(request: Request, state: State) -> bytes:
 
 def _too_large(size: int, limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body has at least {size} bytes; the limit is {limit}.")
+
+
+def if_match(request: Request) -> str | None:
+    """What ``If-Match`` wants; ``None`` where it wants nothing, or anything that is there."""
+    header = request.headers.get("if-match", "").strip()
+    return header if header not in {"", "*"} else None

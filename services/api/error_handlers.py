@@ -20,12 +20,18 @@ from services.api.access.refusals import (
 )
 from services.api.auditing import tell_of_refusal
 from services.api.completions.failures import body_of, error_body
+from services.api.deps import if_match
 from services.api.limits.refusals import OverBudget, OverLimit
 from services.api.metering import metered_of
 from services.api.problems import sentence_of
 from services.api.spelling import Naming, naming_of
 from shared import errors
 from shared.errors import ChatError
+
+
+class PreconditionFailed(errors.VersionConflict):
+    """The version that has changed was named by ``If-Match``."""
+
 
 STATUS: Final[dict[type[ChatError], int]] = {
     errors.InvalidRequest: 400,
@@ -44,7 +50,8 @@ STATUS: Final[dict[type[ChatError], int]] = {
     errors.KeyReused: 422,
     errors.MessageNotFound: 404,
     errors.PresetNotFound: 404,
-    errors.VersionConflict: 412,
+    errors.VersionConflict: 409,
+    PreconditionFailed: 412,
     errors.SessionBusy: 409,
     errors.Cancelled: 409,
     errors.QueueFull: 429,
@@ -92,6 +99,8 @@ async def _chat_error(request: Request, error: Exception) -> Response:
     metered = metered_of(request.scope)
     if metered is not None:
         await metered.tell(error.levels if isinstance(error, OverLimit) else None)
+    if isinstance(error, errors.VersionConflict) and if_match(request) is not None:
+        error = PreconditionFailed(error.message, param="If-Match")
     return answer_of(error, naming_of(request.url.path))
 
 

@@ -43,7 +43,7 @@ async def test_a_preset_is_listed_changed_by_version_and_deleted(http: httpx.Asy
 
     changed = await http.patch(path, json={"systemPrompt": "Now.", "version": 1})
     assert (changed.json()["version"], changed.headers["etag"]) == (2, '"2"')
-    assert (await http.patch(path, json={"topP": 1, "version": 1})).status_code == 412
+    assert (await http.patch(path, json={"topP": 1, "version": 1})).status_code == 409
     assert (
         await http.put(path, json={"name": "x"}, headers={"If-Match": '"1"'})
     ).status_code == 412

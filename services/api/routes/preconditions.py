@@ -1,18 +1,36 @@
 """Optimistic locks over HTTP: a version in the body, or in ``If-Match``."""
 
 import re
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Final
 
 from fastapi import Request
 
+from services.api.deps import if_match
+from shared.contracts.history import Session, StoredMessage
 from shared.errors import InvalidRequest, VersionConflict
 
-_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,15})"')
+_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,15})(?:-[0-9a-f]{1,32})?"')
+_DIGEST: Final = 8
 
 
 def etag(version: int) -> str:
-    """The tag of a version."""
+    """The tag of what is counted in its version wholly."""
     return f'"{version}"'
+
+
+def etag_of_all(session: Session, messages: Sequence[StoredMessage]) -> str:
+    """The tag of a session with its messages, which no version counts: another one after a turn.
+
+    ``If-Match`` takes it for the version that stands in it: turns are no changes that another one
+    could undo, so a weak tag is compared there on purpose.
+    """
+    digest = blake2b(session.to_bytes(), digest_size=_DIGEST)
+    for message in messages:
+        # A message that is stored stays as it is, but for those beside it.
+        digest.update("|".join([message.id, *(message.sibling_ids or ())]).encode() + b"\n")
+    return f'W/"{session.version}-{digest.hexdigest()}"'
 
 
 def wanted_version(request: Request, in_body: int | None) -> int | None:
@@ -22,8 +40,8 @@ def wanted_version(request: Request, in_body: int | None) -> int | None:
         InvalidRequest: header and body want different ones.
         VersionConflict: the header names none that there ever was.
     """
-    header = request.headers.get("if-match", "").strip()
-    if header in {"", "*"}:
+    header = if_match(request)
+    if header is None:
         return in_body
     match = _TAG.fullmatch(header)
     if match is None:

@@ -22,7 +22,7 @@ from shared.contracts.ids import UserId, parse_preset_id
 from shared.contracts.presets import Preset, UpdatePreset
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/presets", errors=(400, 404, 412, 413, 503))
+router = FacedRouter("/presets", errors=(400, 404, 409, 412, 413, 503))
 
 _MOST: Final = 200
 

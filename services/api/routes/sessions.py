@@ -8,7 +8,7 @@ from services.api.completions.answers import to_session_body, to_session_detail
 from services.api.deps import StateDep, UserDep, add_headers
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.ignoring import read_model
-from services.api.routes.preconditions import etag, wanted_version
+from services.api.routes.preconditions import etag, etag_of_all, wanted_version
 from services.api.schemas.sessions import (
     CreateSessionRequest,
     SessionBody,
@@ -20,7 +20,7 @@ from shared.contracts.history import CreateSession, ListSessions, Session, Updat
 from shared.contracts.ids import SessionId, new_session_id, parse_session_id
 from shared.errors import InvalidRequest
 
-router = FacedRouter("/sessions", errors=(400, 404, 412, 413, 503))
+router = FacedRouter("/sessions", errors=(400, 404, 409, 412, 413, 503))
 
 _MOST: Final = 200
 
@@ -84,7 +84,7 @@ async def get_session(
     session, detail = await state["sessions"].read(
         user, session_id_of(session_id), limit=limit, before_depth=before_depth
     )
-    add_headers(request, {"ETag": etag(session.version)})
+    add_headers(request, {"ETag": etag_of_all(session, detail.messages)})
     return to_session_detail(session, detail)
 
 
@@ -101,7 +101,10 @@ async def get_session(
 async def update_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
 ) -> SessionBody:
-    """What is absent stays as it is; with a version or ``If-Match``, only if that still holds."""
+    """What is absent stays as it is; with a version or ``If-Match``, only if that still holds.
+
+    An old version is 409 where the body names it, 412 where ``If-Match`` does.
+    """
     parsed = session_id_of(session_id)
     wanted = await read_model(request, state, UpdateSessionRequest)
     command = UpdateSession(
