@@ -1,12 +1,13 @@
 """Copies of sessions on both faces: fork, export, import."""
 
+from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Request, Response
 
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key
-from services.api.deps import StateDep, UserDep, read_body
+from services.api.deps import StateDep, UserDep, add_headers, read_body
 from services.api.routes.downloads import attachment
 from services.api.routes.faces import FacedRouter, json_body
 from services.api.routes.ignoring import parsed, read_model
@@ -20,6 +21,9 @@ from shared.contracts.ids import imported_session_id
 
 router = FacedRouter("/sessions")
 
+_JOINED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": SessionBody, "description": "The same file was imported before: its session."}
+}
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": ExportBody, "content": {"text/markdown": {"schema": {"type": "string"}}}}
 }
@@ -30,19 +34,28 @@ _FILE: Final[dict[int | str, dict[str, Any]]] = {
     status_code=201,
     summary="Import a session",
     openapi_extra=json_body("ImportRequest"),
+    responses=_JOINED,
     errors=(400, 413, 503),
 )
-async def import_session(request: Request, state: StateDep, user: UserDep) -> SessionBody:
+async def import_session(
+    request: Request, response: Response, state: StateDep, user: UserDep
+) -> SessionBody:
     """What ``export`` gave as JSON becomes a new session with messages of its own.
 
     The same file within ten minutes is the same import: who gets a 503 because it takes long asks
-    again and waits for it. With another ``Idempotency-Key`` it is another session at once.
+    again and waits for it. Where its session was there already the answer is 200 with
+    ``Idempotency-Replayed: true``, and the session as it is now. With another ``Idempotency-Key``
+    it is another session at once.
     """
     body = await read_body(request, state)
     key = check_key(request.headers.getlist(KEY_HEADER)) or ""
     wanted = parsed(request, body, ImportRequest)
     command = from_import(wanted, user, imported_session_id(user, body, key))
-    return tagged(request, await state["copying"].bring_in(command))
+    brought = await state["copying"].bring_in(command)
+    if brought.before:
+        response.status_code = HTTPStatus.OK
+        add_headers(request, {"Idempotency-Replayed": "true"})
+    return tagged(request, brought.session)
 
 
 @router.post(

@@ -45,6 +45,14 @@ class Place(NamedTuple):
     message_id: MessageId
 
 
+class Brought(NamedTuple):
+    """What an import gives."""
+
+    session: Session
+    before: bool
+    """Whether the same file had become it before, and it may have been changed since."""
+
+
 class Copying:
     """The use case behind the routes of copies."""
 
@@ -82,24 +90,26 @@ class Copying:
             raise
         return made
 
-    async def bring_in(self, command: ImportSession) -> Session:
+    async def bring_in(self, command: ImportSession) -> Brought:
         """A new session with the messages of an export.
 
         Raises:
             HistoryUnavailable: the database is away, or it takes long: ask again.
         """
-        return whole(await self._patiently(asked.IMPORT_SESSION, command))
+        reply = await self._patiently(asked.IMPORT_SESSION, command)
+        return Brought(whole(reply), before=bool(reply.unchanged))
 
     async def _patiently(self, question: Question[Q, SessionReply], command: Q) -> SessionReply:
         # A long copy goes on after the question's time is up; asking again with its id joins it.
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
             began = self._clock.monotonic()
             try:
-                return await self._history.ask(question, command)
+                reply = await self._history.ask(question, command)
+                return reply if number == 0 else _made_now(reply)
             except HistoryUnavailable:
                 if self._clock.monotonic() - began < _TOO_SOON:
                     raise  # Not for being long: the database is away.
-        return await self._history.ask(question, command)
+        return _made_now(await self._history.ask(question, command))
 
     def _unheard_of(self, place: Place) -> SessionId:
         session_id, until = self._unheard.pop(place, (None, 0.0))
@@ -111,3 +121,8 @@ class Copying:
         while len(self._unheard) >= _MOST_UNHEARD:
             del self._unheard[next(iter(self._unheard))]
         self._unheard[place] = (session_id, self._clock.monotonic() + _REPEATED)
+
+
+def _made_now(reply: SessionReply) -> SessionReply:
+    """Of a copy that was asked for more than once: what is there now was begun by this call."""
+    return reply.model_copy(update={"unchanged": None})

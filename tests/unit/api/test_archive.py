@@ -38,8 +38,25 @@ async def test_an_import_that_is_repeated_gives_its_session_and_a_key_makes_anot
         made = [await client.post(IMPORT, json=FILE, headers=header) for header in headers]
         listed = (await client.get(SESSIONS)).json()["sessions"]
 
-    assert {answer.status_code for answer in made} == {201}
+    replayed = [answer.headers.get("idempotency-replayed") for answer in made]
+    if sessions == 1:
+        assert [answer.status_code for answer in made] == [201, 200]
+        assert replayed == [None, "true"]
+    else:
+        assert {answer.status_code for answer in made} == {201}
+        assert set(replayed) == {None}
     assert len({answer.json()["id"] for answer in made}) == len(listed) == sessions
+
+
+async def test_an_import_that_was_changed_since_is_given_as_it_is_now() -> None:
+    async with client_of(_world()) as client:
+        made = await client.post(IMPORT, json=FILE)
+        path = f"{SESSIONS}{made.json()['id']}/"
+        changed = await client.patch(path, json={"title": "Mine"})
+        again = await client.post(IMPORT, json=FILE)
+
+    assert (again.status_code, again.json()) == (200, changed.json())
+    assert again.headers["etag"] == changed.headers["etag"] == '"2"'
 
 
 async def test_another_file_is_another_session() -> None:

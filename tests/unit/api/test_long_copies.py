@@ -89,6 +89,7 @@ async def test_who_asks_for_a_long_import_again_gets_the_session_that_was_begun(
         refused = await http.post(f"{SESSIONS}import/", json=FILE)
         made = await http.post(f"{SESSIONS}import/", json=FILE)
         assert (refused.status_code, made.status_code) == (503, 201)
+        assert "idempotency-replayed" not in made.headers
         assert await all_sessions(http) == {made.json()["id"]}
     # Six times for the first, until it was told; three for the second.
     assert scene.history.copies == 6 + 3
