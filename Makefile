@@ -7,6 +7,7 @@ DATA_DIR ?=
 ARGS     ?=
 PYTEST_ARGS ?= -n 3 --dist loadfile
 FAULT_ARGS  ?=
+BENCH_ARGS  ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -18,7 +19,7 @@ NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_TESTS)/node_modul
 WEB_DIST := $(if $(wildcard services/web/dist/index.html),services/web/dist)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults soak check fmt clean
+.PHONY: help setup run test faults soak bench check fmt clean
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ faults: $(STAMP) ## Break every part of a running Parley, about 15 minutes; prin
 
 soak: $(STAMP) ## 10 minutes of load with random kills (SOAK_SECONDS, SOAK_SEED)
 	$(BIN)/pytest tests/faults -m soak -p no:xdist $(FAULT_ARGS)
+
+bench: $(STAMP) ## Time history beside 10,000 messages; fails where a p95 is above 50 ms (BENCH_ARGS)
+	$(BIN)/python bench/history_reads.py --messages 10000 --sessions 1000 --bound 50 $(BENCH_ARGS)
 
 check: $(STAMP) ## Format, lint, types, imports: everything that needs no running code
 	$(BIN)/ruff format --check .

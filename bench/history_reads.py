@@ -1,12 +1,14 @@
 """How long history takes to list, page and search beside a session of 10,000 messages.
 
-``python bench/history_reads.py [--messages N] [--sessions N] [--rounds N] [--url mongodb://...]``:
+``python bench/history_reads.py [--messages N] [--sessions N] [--rounds N] [--bound MS]
+[--url mongodb://...]``:
 without ``--url`` it starts the embedded server in a directory of its own. With one, it empties the
 collections of the database ``parley_bench`` there, before and after.
 
 It prints a table: operation, p50 and p95 in milliseconds over all rounds, documents that the
 database gave for one of them, and the indexes that served its queries, as ``explain`` says. The
-operations are those of the service, without NATS in front of them.
+operations are those of the service, without NATS in front of them. With a bound, the exit code is
+1 if the p95 of any is above it, and the last line names those.
 """
 
 import argparse
@@ -62,7 +64,9 @@ def main() -> None:
     """Measure, and print."""
     options = _options()
     with _server(options.url) as url:
-        asyncio.run(_measure(url, options))
+        slow = asyncio.run(_measure(url, options))
+    if slow:
+        sys.exit(f"p95 above {options.bound:g} ms: {'; '.join(slow)}")
 
 
 def _options() -> argparse.Namespace:
@@ -70,6 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--sessions", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--bound", type=float, metavar="MS")
     parser.add_argument("--url")
     return parser.parse_args()
 
@@ -83,7 +88,8 @@ def _server(url: str | None) -> Iterator[str]:
         yield server.url
 
 
-async def _measure(url: str, options: argparse.Namespace) -> None:
+async def _measure(url: str, options: argparse.Namespace) -> list[str]:
+    """Gives the operations that are slower than the bound."""
     queries = Queries()
     client = queries.client(url)
     database = client["parley_bench"]
@@ -97,6 +103,7 @@ async def _measure(url: str, options: argparse.Namespace) -> None:
         f"stored in {perf_counter() - begin:.0f} s; {options.rounds} rounds"
     )
     _say(f"{'operation':<38}{'p50 ms':>8}{'p95 ms':>8}{'given':>7}  indexes")
+    slow = []
     for name, work in _operations(database, options).items():
         times = []
         for _ in range(options.rounds):
@@ -106,13 +113,14 @@ async def _measure(url: str, options: argparse.Namespace) -> None:
             times.append((perf_counter() - begin) * 1000)
         given, asked = queries.given, list(queries.asked)
         times.sort()
+        middle, late = times[len(times) // 2], times[int(len(times) * 0.95)]
+        if options.bound is not None and late > options.bound:
+            slow.append(f"{name} ({late:.1f})")
         served = sorted(set(await indexes_of(database, asked)))
-        _say(
-            f"{name:<38}{times[len(times) // 2]:>8.1f}{times[int(len(times) * 0.95)]:>8.1f}"
-            f"{given:>7}  {', '.join(served)}"
-        )
+        _say(f"{name:<38}{middle:>8.1f}{late:>8.1f}{given:>7}  {', '.join(served)}")
     await _empty(database)
     client.close()
+    return slow
 
 
 def _operations(
