@@ -22,7 +22,7 @@ _IMAGE: Final = 800
 _WILD: Final = (0.25, 4.0)
 """Beyond it a count says nothing of the text: most of it was something else."""
 _PREAMBLE: Final = 64
-"""Tokens that a template may put before all messages: in a short talk they say nothing of the text."""
+"""Tokens that a template may put before all messages: most of a short talk may be those."""
 _RESERVE: Final = 1024
 """Tokens for an answer that has no limit of its own, or a quarter of a small window."""
 

@@ -1,4 +1,4 @@
-"""What the engine has counted decides how much of a session fits, and is never mistaken for more."""
+"""What the engine has counted decides how much of a session fits, and not what it has not."""
 
 import math
 from dataclasses import dataclass, field

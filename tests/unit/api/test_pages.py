@@ -88,9 +88,7 @@ async def test_a_session_read_whole_is_of_one_branch_though_another_becomes_acti
     assert whole["activeLeaf"] == whole["messages"][-1]["id"] == turns[-1].answer
 
 
-async def test_a_session_read_whole_has_at_most_a_thousand_messages_and_a_cursor_for_the_others() -> (
-    None
-):
+async def test_of_a_session_read_whole_a_cursor_asks_for_all_beyond_a_thousand() -> None:
     world, history = FakeWorld(), WholeHistory()
     world.history = history
     said = [
