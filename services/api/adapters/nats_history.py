@@ -1,5 +1,6 @@
 """``History`` by core requests to whichever history service is free."""
 
+import asyncio
 import json
 from typing import Final
 
@@ -73,7 +74,7 @@ class NatsHistory:
         """Any question; see ``Asking``."""
         if not self._client.is_connected:
             raise HistoryUnavailable("The message broker is away, and history behind it.")
-        data = query.to_bytes()
+        data = await asyncio.to_thread(query.to_bytes) if question.bulky else query.to_bytes()
         timeout = max(self._timeout, _PATIENT if question.patient else _PROMPT)
         try:
             message = await self._client.request(

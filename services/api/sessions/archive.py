@@ -5,10 +5,17 @@ from datetime import UTC
 
 from services.api.completions.answers import to_message_body
 from services.api.completions.translation import content_of
-from services.api.schemas.archive import ExportBody, ImportedMessage, ImportRequest
+from services.api.parsing import IMPORTED_CONTAINERS, checked, read_object
+from services.api.schemas.archive import (
+    MOST_MESSAGES,
+    ExportBody,
+    ImportedMessage,
+    ImportRequest,
+)
 from shared.contracts.chat import CompletionStatus, FunctionCall, Message, ToolCall, Usage
-from shared.contracts.history import ImportSession, Session, SessionSettings, StoredMessage
-from shared.contracts.ids import MessageId, SessionId, UserId
+from shared.contracts.history import Session, SessionSettings, StoredMessage
+from shared.contracts.ids import MessageId, UserId, imported_session_id
+from shared.contracts.imports import ImportSession
 
 _WHO = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
@@ -38,17 +45,34 @@ def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
     return "\n".join(lines)
 
 
-def from_import(wanted: ImportRequest, user_id: UserId, session_id: SessionId) -> ImportSession:
-    """The command that stores it."""
-    return ImportSession(
+def read_import(body: bytes, user_id: UserId, key: str) -> tuple[ImportSession, list[str]]:
+    """The command that stores a file, and the names in it that nobody knows.
+
+    It takes long: message by message it leaves room for others, and holds no more than it must.
+
+    Raises:
+        InvalidRequest: see ``parse_body``.
+    """
+    value = read_object(body, containers=IMPORTED_CONTAINERS)
+    messages = value.get("messages")
+    if not isinstance(messages, list) or len(messages) > MOST_MESSAGES:
+        checked(value, ImportRequest)
+        messages = []
+    wanted = checked({**value, "messages": []}, ImportRequest)
+    written: list[bytes] = []
+    for place, message in enumerate(messages):
+        read = checked(message, ImportedMessage, ("messages", place))
+        written.append(_stored(read).to_bytes())
+        messages[place] = None
+    command = ImportSession(
         user_id=user_id,
-        session_id=session_id,
+        session_id=imported_session_id(user_id, body, key),
         title=(wanted.title or "").strip() or None,
         created_at=wanted.created_at,
-        messages=[_stored(message) for message in wanted.messages],
         active_leaf=MessageId(wanted.active_leaf) if wanted.active_leaf is not None else None,
         **wanted.settings().model_dump(),
     )
+    return command.with_written(written), list(wanted.model_extra or ())
 
 
 def _branch(session: Session, messages: Sequence[StoredMessage]) -> list[StoredMessage]:
