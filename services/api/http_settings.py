@@ -29,7 +29,7 @@ class HttpSettings(BaseSettings):
         description="Longest address of a request, with its query; beyond it 414.",
     )
     max_import_bytes: int = Field(
-        default=16 * MIB,
+        default=32 * MIB,
         ge=KIB,
         description="Largest file of a session that is imported; beyond it 413.",
     )

@@ -15,6 +15,8 @@ _CONTAINERS: Final = 50_000
 """All requests wait while one is checked: 6 MiB of empty objects would take many seconds."""
 IMPORTED_CONTAINERS: Final = 400_000
 """Of a session that is imported: twenty for each message. It is checked in a thread."""
+_BRACKETS: Final = 4_000_000
+"""Of a file, those in its texts too: more could be so many lists that they fill the memory."""
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 
 
@@ -27,6 +29,11 @@ def parse_body(body: bytes, model: type[_MODEL], what: str = "body") -> _MODEL:
     return checked(read_object(body, what), model)
 
 
+def too_many_brackets(blocks: Sequence[bytes]) -> bool:
+    """Whether a file is not even read for them."""
+    return sum(block.count(b"[") + block.count(b"{") for block in blocks) > _BRACKETS
+
+
 def read_object(
     body: bytes, what: str = "body", *, containers: int = _CONTAINERS
 ) -> dict[str, Any]:
@@ -35,6 +42,9 @@ def read_object(
     Raises:
         InvalidRequest: not JSON, too deep or too much in pieces, or NUL in a string.
     """
+    if too_many_brackets([body]):
+        message = f"The {what} holds more than {_BRACKETS} brackets."
+        raise InvalidRequest(message)
     try:
         # orjson refuses lone surrogates and bytes that are not UTF-8, which no store takes either.
         value = orjson.loads(body)

@@ -4,15 +4,20 @@ Its bytes are read and written message by message. In a thread that leaves room 
 two of them, where one call for all would hold up the whole process.
 """
 
-from collections.abc import Sequence
+import gzip
+import zlib
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, PrivateAttr
 from pydantic_core import from_json
 
 from shared.contracts.history import CreateSession, StoredMessage
 from shared.contracts.ids import MessageId
+
+_PACKED: Final = b"\x1f\x8b"
+"""What gzip begins with, and no JSON."""
 
 
 class ImportSession(CreateSession):
@@ -47,10 +52,10 @@ class ImportSession(CreateSession):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """See ``WireModel``."""
+        """What ``to_bytes`` wrote, or ``packed`` has packed; see ``WireModel``."""
         try:
-            value = from_json(data)
-        except ValueError:
+            value = from_json(gzip.decompress(data) if data.startswith(_PACKED) else data)
+        except (ValueError, OSError, EOFError, zlib.error):
             return super().from_bytes(data)
         messages = value.get("messages") if isinstance(value, dict) else None
         if not isinstance(messages, list):
@@ -59,3 +64,9 @@ class ImportSession(CreateSession):
             messages[place] = StoredMessage.model_validate(message)
         # What is an instance already is not looked at again.
         return cls.model_validate(value)
+
+
+def packed(parts: Iterable[bytes]) -> bytes:
+    """For a command that is larger than what the broker carries at once: text is mostly air."""
+    writer = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS + 16)
+    return b"".join([*map(writer.compress, parts), writer.flush()])

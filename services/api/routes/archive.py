@@ -44,8 +44,9 @@ async def import_session(request: Request, state: StateDep, user: UserDep) -> Se
     """
     key = check_key(request.headers.getlist(KEY_HEADER)) or ""
     body = await read_body(request, state, state["max_import_bytes"])
+    carried = state["broker"].max_payload
     async with state["files"].place():
-        command, unknown = await in_thread(partial(read_import, body, user, key))
+        command, unknown = await in_thread(partial(read_import, body, user, key, carried))
     del body  # Not to be held for as long as history takes.
     note_ignored(request, unknown)
     return tagged(request, await state["copying"].bring_in(command))

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Final
 
-from services.api.completions.answers import to_message_body
 from services.api.completions.translation import content_of
 from services.api.parsing import IMPORTED_CONTAINERS, checked, read_object
 from services.api.schemas.archive import (
@@ -16,19 +16,22 @@ from shared.contracts.chat import CompletionStatus, FunctionCall, Message, ToolC
 from shared.contracts.history import Session, SessionSettings, StoredMessage
 from shared.contracts.ids import MessageId, UserId, imported_session_id
 from shared.contracts.imports import ImportSession
+from shared.errors import PayloadTooLarge
 
+HEADROOM: Final = 64 * 2**10
+"""Bytes that the broker carries besides a message, of a page or of an import."""
 _WHO = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
 def to_export(session: Session, messages: Sequence[StoredMessage]) -> ExportBody:
-    """Everything that can be imported."""
+    """Everything that can be imported but the messages, which are added one by one."""
     names = {"title", "created_at", *SessionSettings.model_fields}
     leaf = session.active_leaf
     return ExportBody(
         **session.model_dump(include=names),
         # One that is not in the file would be refused: a turn may be rejected while it is read.
         active_leaf=leaf if any(message.id == leaf for message in messages) else None,
-        messages=[to_message_body(message) for message in messages],
+        messages=[],
     )
 
 
@@ -45,13 +48,16 @@ def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
     return "\n".join(lines)
 
 
-def read_import(body: bytes, user_id: UserId, key: str) -> tuple[ImportSession, list[str]]:
+def read_import(
+    body: bytes, user_id: UserId, key: str, carried: int
+) -> tuple[ImportSession, list[str]]:
     """The command that stores a file, and the names in it that nobody knows.
 
     It takes long: message by message it leaves room for others, and holds no more than it must.
 
     Raises:
         InvalidRequest: see ``parse_body``.
+        PayloadTooLarge: a message could not be read again, as the broker carries only so much.
     """
     value = read_object(body, containers=IMPORTED_CONTAINERS)
     messages = value.get("messages")
@@ -63,6 +69,9 @@ def read_import(body: bytes, user_id: UserId, key: str) -> tuple[ImportSession, 
     for place, message in enumerate(messages):
         read = checked(message, ImportedMessage, ("messages", place))
         written.append(_stored(read).to_bytes())
+        if len(written[-1]) > carried - HEADROOM:
+            text = f"A message has {len(written[-1])} bytes; the broker carries {carried}."
+            raise PayloadTooLarge(text)
         messages[place] = None
     command = ImportSession(
         user_id=user_id,

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from services.api.completions.answers import to_message_body
-from services.api.parsing import IMPORTED_CONTAINERS
+from services.api.parsing import IMPORTED_CONTAINERS, too_many_brackets
 from services.api.schemas.archive import MOST_MESSAGES
-from services.api.sessions.archive import to_export, to_markdown
+from services.api.sessions.archive import HEADROOM, to_export, to_markdown
 from shared.contracts.history import Session, StoredMessage
+from shared.contracts.imports import packed
 
 _BLOCK: Final = 2**18
-_REST: Final = 64 * 2**10
-"""Bytes of an import's command that are not its messages."""
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """Of a JSON text: an engine may have said it, and nobody takes it back."""
 
@@ -41,7 +40,8 @@ def json_file(
     readable = _file(_pieces(session, messages, camel=camel, indent=2))
     if readable.size > most.size:
         readable = _file(_pieces(session, messages, camel=camel, indent=None))
-    fits = readable.size <= most.size and _fits(session, messages, most.carried)
+    fits = readable.size <= most.size and not too_many_brackets(readable.blocks)
+    fits = fits and _fits(session, messages, most.carried)
     return readable._replace(importable=fits)
 
 
@@ -68,10 +68,7 @@ def _pieces(
     session: Session, messages: Sequence[StoredMessage], *, camel: bool, indent: int | None
 ) -> Iterator[bytes]:
     """The JSON of ``ExportBody``, whose last field are the messages, each for itself."""
-    leaf = session.active_leaf
-    if all(message.id != leaf for message in messages):
-        session = session.model_copy(update={"active_leaf": None})
-    empty = to_export(session, ()).model_copy(update={"active_leaf": session.active_leaf})
+    empty = to_export(session, messages)
     text = empty.model_dump_json(by_alias=camel, exclude_none=True, indent=indent)
     head, line = text[: text.rindex("[")], "\n    " if indent else ""
     yield _said(head) + b"["
@@ -91,11 +88,23 @@ def _said(text: str) -> bytes:
 def _fits(session: Session, messages: Sequence[StoredMessage], carried: int) -> bool:
     if len(messages) > MOST_MESSAGES:
         return False
-    # What an import does not keep, or counts anew.
-    lost = {"completion_id": None, "sibling_ids": None, "depth": 1}
-    size = sum(len(it.model_copy(update=lost).to_bytes()) + 1 for it in messages)
     held = 3 + len(session.tools or ()) + sum(map(_containers, messages))
-    return size + len(session.to_bytes()) + _REST <= carried and held <= IMPORTED_CONTAINERS
+    if held > IMPORTED_CONTAINERS:
+        return False
+    room = carried - HEADROOM
+    sizes = [len(part) for part in _sent(session, messages)]
+    if max(sizes) > room:
+        return False
+    return sum(sizes) <= room or len(packed(_sent(session, messages))) <= room
+
+
+def _sent(session: Session, messages: Sequence[StoredMessage]) -> Iterator[bytes]:
+    """What an import sends to history, roughly."""
+    yield session.to_bytes()
+    # What it does not keep, or counts anew.
+    lost = {"completion_id": None, "sibling_ids": None, "depth": 1}
+    for message in messages:
+        yield message.model_copy(update=lost).to_bytes() + b","
 
 
 def _containers(message: StoredMessage) -> int:

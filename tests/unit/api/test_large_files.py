@@ -5,12 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from services.api.sessions.turnstile import Turnstile, in_thread
 from shared.contracts.chat import FunctionCall, ToolCall, Usage
 from shared.contracts.history import MessageTree, ReadTree, Session, SessionReply, StoredMessage
 from shared.contracts.ids import MessageId, SessionId, UserId
-from shared.contracts.imports import ImportSession
+from shared.contracts.imports import ImportSession, packed
 from shared.contracts.questions import Q, Question, R
 from shared.errors import GatewayBusy
 from tests.fakes.api.gateway import quick_settings
@@ -141,10 +142,17 @@ async def test_an_export_with_every_field_in_each_of_its_messages_can_be_importe
     [
         (20_001, 0, {}, 2**24),
         (200, 0, {"max_import_bytes": 4096}, 2**24),
-        (200, 0, {}, 80_000),
+        (200, 0, {}, 66_000),
+        (3, 1000, {}, 85_536),
         (200, 1000, {"max_import_bytes": 2**26}, 2**26),
     ],
-    ids=["messages", "bytes of the file", "bytes on the way", "lists and objects"],
+    ids=[
+        "messages",
+        "bytes of the file",
+        "bytes on the way",
+        "bytes of a message",
+        "lists and objects",
+    ],
 )
 async def test_an_export_that_an_import_would_refuse_says_so(
     count: int, calls: int, settings: dict[str, Any], carried: int
@@ -174,6 +182,23 @@ async def test_an_import_may_be_larger_than_other_bodies() -> None:
     async with client_of(world, quick_settings(max_import_bytes=2048)) as client:
         refused = await client.post(f"{SESSIONS}import/", content=file)
     assert refused.status_code == 413
+
+
+async def test_a_file_that_is_all_brackets_is_not_even_read() -> None:
+    async with client_of(FakeWorld()) as client:
+        made = await client.post(f"{SESSIONS}import/", content=b'{"messages":[' + b"[" * 4_000_001)
+    assert made.status_code == 400
+    assert made.json()["error"]["message"] == "The body holds more than 4000000 brackets."
+
+
+async def test_a_command_that_was_packed_is_the_same_and_one_that_was_cut_is_refused() -> None:
+    command = ImportSession(user_id=USER, session_id=SESSION, messages=stored(50, calls=1))
+    small = packed([command.to_bytes()])
+    assert len(small) < len(command.to_bytes()) / 4
+    assert ImportSession.from_bytes(small) == command
+    for wrong in (small[:-9], small[:2], b"\x1f\x8b" + b"x" * 50, b"[]", b"{", b'{"messages": 1}'):
+        with pytest.raises(ValidationError):
+            ImportSession.from_bytes(wrong)
 
 
 @pytest.mark.parametrize("face", [SESSIONS, "/ai-chat/api/sessions/"])
