@@ -31,6 +31,7 @@ class HttpSettings(BaseSettings):
     max_import_bytes: int = Field(
         default=32 * MIB,
         ge=KIB,
+        le=128 * MIB,
         description="Largest file of a session that is imported; beyond it 413.",
     )
     head_timeout: Duration = Field(

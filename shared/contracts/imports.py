@@ -4,7 +4,6 @@ Its bytes are read and written message by message. In a thread that leaves room 
 two of them, where one call for all would hold up the whole process.
 """
 
-import gzip
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,6 +17,8 @@ from shared.contracts.ids import MessageId
 
 _PACKED: Final = b"\x1f\x8b"
 """What gzip begins with, and no JSON."""
+MOST_BYTES: Final = 256 * 2**20
+"""Of a command: a small one may become anything when it is unpacked."""
 
 
 class ImportSession(CreateSession):
@@ -54,8 +55,8 @@ class ImportSession(CreateSession):
     def from_bytes(cls, data: bytes) -> Self:
         """What ``to_bytes`` wrote, or ``packed`` has packed; see ``WireModel``."""
         try:
-            value = from_json(gzip.decompress(data) if data.startswith(_PACKED) else data)
-        except (ValueError, OSError, EOFError, zlib.error):
+            value = from_json(_unpacked(data) if data.startswith(_PACKED) else data)
+        except (ValueError, zlib.error):
             return super().from_bytes(data)
         messages = value.get("messages") if isinstance(value, dict) else None
         if not isinstance(messages, list):
@@ -70,3 +71,12 @@ def packed(parts: Iterable[bytes]) -> bytes:
     """For a command that is larger than what the broker carries at once: text is mostly air."""
     writer = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS + 16)
     return b"".join([*map(writer.compress, parts), writer.flush()])
+
+
+def _unpacked(data: bytes) -> bytes:
+    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
+    said = reader.decompress(data, MOST_BYTES)
+    if not reader.eof:
+        message = "It was cut, or is too large."
+        raise ValueError(message)
+    return said

@@ -196,7 +196,16 @@ async def test_a_command_that_was_packed_is_the_same_and_one_that_was_cut_is_ref
     small = packed([command.to_bytes()])
     assert len(small) < len(command.to_bytes()) / 4
     assert ImportSession.from_bytes(small) == command
-    for wrong in (small[:-9], small[:2], b"\x1f\x8b" + b"x" * 50, b"[]", b"{", b'{"messages": 1}'):
+    endless = packed([b"[" * 2**20] * 257)
+    for wrong in (
+        endless,
+        small[:-9],
+        small[:2],
+        b"\x1f\x8b" + b"x" * 50,
+        b"[]",
+        b"{",
+        b'{"messages": 1}',
+    ):
         with pytest.raises(ValidationError):
             ImportSession.from_bytes(wrong)
 
