@@ -24,6 +24,7 @@ ChatError
 ├── BrokerUnavailable
 ├── HistoryUnavailable
 ├── HistoryBacklog
+├── GatewayBusy
 └── ServerShutdown
 """
 
@@ -210,6 +211,12 @@ class HistoryBacklog(ChatError):
     """Too many events wait for the history service; new work would be lost."""
 
     code = "history_backlog"
+
+
+class GatewayBusy(ChatError):
+    """This gateway does as much of that kind as it can; later, or at another one, it goes."""
+
+    code = "gateway_busy"
 
 
 class ServerShutdown(ChatError):

@@ -58,6 +58,7 @@ _EXPOSED = [
     "X-Message-Id",
     "X-User-Message-Id",
     "ETag",
+    "X-Importable",
     "Retry-After",
     "X-Should-Retry",
     "WWW-Authenticate",

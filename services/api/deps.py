@@ -36,6 +36,7 @@ from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
 from services.api.sessions.syncing import Syncing
 from services.api.sessions.turns import Turns
+from services.api.sessions.turnstile import Turnstile
 from services.api.sockets.gate import SocketGate
 from services.api.sockets.rooms import Rooms
 from shared.contracts.ids import CompletionId, UserId
@@ -60,6 +61,7 @@ class State(TypedDict):
     deleting: Deleting
     drain: Drain
     copying: Copying
+    files: Turnstile
     following: Following
     health: Health
     idempotency: Idempotency
@@ -80,6 +82,7 @@ class State(TypedDict):
     body_deadline: float
     body_timeout: float
     max_body_bytes: int
+    max_import_bytes: int
 
 
 async def get_state(request: Request) -> State:
@@ -143,14 +146,14 @@ def name_completion(request: Request, completion_id: CompletionId) -> None:
     headers.append((_COMPLETION_ID, completion_id.encode()))
 
 
-async def read_body(request: Request, state: State) -> bytes:
-    """The whole body.
+async def read_body(request: Request, state: State, limit: int | None = None) -> bytes:
+    """The whole body, of ``limit`` bytes at most: by default as many as any may have.
 
     Raises:
         PayloadTooLarge: it is, or says that it is, longer than the limit.
         HTTPException: 408, nothing of it came for too long, or not all of it.
     """
-    limit = state["max_body_bytes"]
+    limit = limit or state["max_body_bytes"]
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(int(declared), limit)

@@ -67,10 +67,15 @@ STATUS: Final[dict[type[ChatError], int]] = {
     errors.BrokerUnavailable: 503,
     errors.HistoryUnavailable: 503,
     errors.HistoryBacklog: 503,
+    errors.GatewayBusy: 503,
     errors.ServerShutdown: 503,
     ChatError: 500,
 }
-_RETRY_AFTER: Final[dict[type[ChatError], int]] = {errors.QueueFull: 2, errors.EngineBusy: 2}
+_RETRY_AFTER: Final[dict[type[ChatError], int]] = {
+    errors.QueueFull: 2,
+    errors.EngineBusy: 2,
+    errors.GatewayBusy: 5,
+}
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 

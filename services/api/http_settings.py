@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.durations import Duration
 
 KIB: Final = 1024
+MIB: Final = 1024 * KIB
 
 
 class HttpSettings(BaseSettings):
@@ -26,6 +27,12 @@ class HttpSettings(BaseSettings):
         default=8 * KIB,
         ge=KIB,
         description="Longest address of a request, with its query; beyond it 414.",
+    )
+    max_import_bytes: int = Field(
+        default=32 * MIB,
+        ge=KIB,
+        le=128 * MIB,
+        description="Largest file of a session that is imported; beyond it 413.",
     )
     head_timeout: Duration = Field(
         default=timedelta(seconds=30),

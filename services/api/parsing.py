@@ -13,6 +13,10 @@ _DEPTH: Final = 64
 """Serialisers further on give up at about 250; nobody nests a request half as deep as this."""
 _CONTAINERS: Final = 50_000
 """All requests wait while one is checked: 6 MiB of empty objects would take many seconds."""
+IMPORTED_CONTAINERS: Final = 400_000
+"""Of a session that is imported: twenty for each message. It is checked in a thread."""
+_BRACKETS: Final = 4_000_000
+"""Of a file, those in its texts too: more could be so many lists that they fill the memory."""
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 
 
@@ -20,9 +24,27 @@ def parse_body(body: bytes, model: type[_MODEL], what: str = "body") -> _MODEL:
     """Read a JSON object as ``model``; ``what`` is how its client calls it.
 
     Raises:
-        InvalidRequest: not JSON, too deep or too much in pieces, NUL in a string, or not of this
-            shape; ``param`` says where.
+        InvalidRequest: see ``read_object`` and ``checked``.
     """
+    return checked(read_object(body, what), model)
+
+
+def too_many_brackets(blocks: Sequence[bytes]) -> bool:
+    """Whether a file is not even read for them."""
+    return sum(block.count(b"[") + block.count(b"{") for block in blocks) > _BRACKETS
+
+
+def read_object(
+    body: bytes, what: str = "body", *, containers: int = _CONTAINERS
+) -> dict[str, Any]:
+    """Read a JSON object of any shape, with at most so many lists and objects in it.
+
+    Raises:
+        InvalidRequest: not JSON, too deep or too much in pieces, or NUL in a string.
+    """
+    if too_many_brackets([body]):
+        message = f"The {what} holds more than {_BRACKETS} brackets."
+        raise InvalidRequest(message)
     try:
         # orjson refuses lone surrogates and bytes that are not UTF-8, which no store takes either.
         value = orjson.loads(body)
@@ -34,14 +56,23 @@ def parse_body(body: bytes, model: type[_MODEL], what: str = "body") -> _MODEL:
         message = f"The {what} must be a JSON object."
         raise InvalidRequest(message)
     if body.count(b"[") + body.count(b"{") > _DEPTH or b"\\u0000" in body:
-        _inspect(value, what)
+        _inspect(value, what, containers)
+    return value
+
+
+def checked(value: object, model: type[_MODEL], path: Sequence[str | int] = ()) -> _MODEL:
+    """What stands at ``path`` of a body, as ``model``.
+
+    Raises:
+        InvalidRequest: it is not of this shape; ``param`` says where.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _invalid(error, value) from error
+        raise _invalid(error, value, path) from error
 
 
-def _inspect(root: dict[str, Any], what: str) -> None:
+def _inspect(root: dict[str, Any], what: str, most: int) -> None:
     """Walk depth first: it remembers one path, however much the body holds."""
     path: list[str | int] = []
     levels = [_children(root)]
@@ -61,7 +92,7 @@ def _inspect(root: dict[str, Any], what: str) -> None:
         elif isinstance(value, (dict, list)):
             containers += 1
             path.append(key)
-            _refuse_bulk(len(path), containers, what)
+            _refuse_bulk(len(path), containers, what, most)
             levels.append(_children(value))
 
 
@@ -69,12 +100,12 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:  # noqa: ANN401 - 
     return iter(value.items()) if isinstance(value, dict) else enumerate(value)
 
 
-def _refuse_bulk(depth: int, containers: int, what: str) -> None:
+def _refuse_bulk(depth: int, containers: int, what: str, most: int) -> None:
     if depth >= _DEPTH:
         message = f"The {what} nests more than {_DEPTH} levels deep."
         raise InvalidRequest(message)
-    if containers > _CONTAINERS:
-        message = f"The {what} holds more than {_CONTAINERS} lists and objects."
+    if containers > most:
+        message = f"The {what} holds more than {most} lists and objects."
         raise InvalidRequest(message)
 
 
@@ -84,9 +115,9 @@ def _refuse_nul(text: str, path: Sequence[str | int]) -> None:
         raise InvalidRequest("Text must not hold the character U+0000.", param=where)
 
 
-def _invalid(error: ValidationError, value: object) -> InvalidRequest:
+def _invalid(error: ValidationError, value: object, path: Sequence[str | int]) -> InvalidRequest:
     problem = error.errors(include_url=False, include_input=False)[0]
-    where = _dotted(_real_path(problem["loc"], value))
+    where = _dotted([*path, *_real_path(problem["loc"], value)])
     return InvalidRequest(sentence_of(problem, where), param=where or None)
 
 

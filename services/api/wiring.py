@@ -30,6 +30,7 @@ from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
 from services.api.sessions.syncing import Syncing
 from services.api.sessions.turns import ResolvedDefaults, Turns
+from services.api.sessions.turnstile import Turnstile
 from services.api.settings import Settings
 from services.api.sockets.gate import SocketGate, SocketTiming
 from services.api.sockets.room import Room
@@ -168,6 +169,7 @@ def build_state(
             sessions, world.history, leases, cancellations, world.background, announcing
         ),
         drain=drain,
+        files=Turnstile(),
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
         journal=world.journal,
@@ -212,4 +214,5 @@ def build_state(
         body_deadline=settings.http.body_deadline.total_seconds(),
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
+        max_import_bytes=settings.http.max_import_bytes,
     )

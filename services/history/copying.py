@@ -20,7 +20,6 @@ from services.history.words import said_words, words_of
 from shared.contracts.history import (
     TITLE_LENGTH,
     ForkSession,
-    ImportSession,
     SessionReply,
 )
 from shared.contracts.ids import (
@@ -30,6 +29,7 @@ from shared.contracts.ids import (
     new_session_id,
     next_session_id,
 )
+from shared.contracts.imports import ImportSession
 from shared.errors import MessageNotFound
 
 _FORKED: Final = " (fork)"

@@ -49,7 +49,7 @@ class Operation(Generic[_Q, _R]):
     async def answer(self, body: bytes, max_payload: int, actor: Actor | None = None) -> bytes:
         """The reply to one message: whatever goes wrong is in it."""
         try:
-            data = (await self._ask(self._parse(body), actor)).to_bytes()
+            data = (await self._ask(await self._parse(body), actor)).to_bytes()
             _check_size(len(data), max_payload)
         except ChatError as error:
             return self._failure(error.code, error.message, error.param)
@@ -61,9 +61,10 @@ class Operation(Generic[_Q, _R]):
             return self._failure(ChatError.code, "The history service failed.")
         return data
 
-    def _parse(self, body: bytes) -> _Q:
+    async def _parse(self, body: bytes) -> _Q:
+        read = self.question.query.from_bytes
         try:
-            return self.question.query.from_bytes(body)
+            return await asyncio.to_thread(read, body) if self.question.bulky else read(body)
         except ValidationError as error:
             # Not the whole error: it quotes what was sent.
             place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])

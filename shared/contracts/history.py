@@ -217,20 +217,6 @@ class MessageTree(Reply):
     next_cursor: str | None = None
 
 
-class ImportSession(CreateSession):
-    """A new session with the messages of an export; their ids become ids of their own.
-
-    The same ``session_id`` within ten minutes is the same import, asked for again. After that, and
-    where that session was deleted, it is one made once more, and gets an id of its own.
-    """
-
-    messages: list[StoredMessage] = Field(default_factory=list)
-    """Each after its parent."""
-    created_at: datetime | None = None
-    """When the session was made that was exported."""
-    active_leaf: MessageId | None = None
-
-
 class SessionHeadQuery(WireModel):
     """Where the next turn of this session goes."""
 

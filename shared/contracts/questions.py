@@ -21,3 +21,5 @@ class Question(Generic[Q, R]):
     """Whether its answer may first wait for events to be stored."""
     audited: bool = False
     """Whether it is an administrative act: who asks says who they are, and the audit repeats it."""
+    bulky: bool = False
+    """Whether it is so large that others would wait while it is made: that is for a thread."""

@@ -7,7 +7,6 @@ from shared.contracts.history import (
     DeleteSession,
     ForkSession,
     GetSession,
-    ImportSession,
     ListSessions,
     MessageTree,
     ReadTree,
@@ -20,6 +19,7 @@ from shared.contracts.history import (
     UpdateSession,
 )
 from shared.contracts.history_health import HealthQuery, HistoryHealth
+from shared.contracts.imports import ImportSession
 from shared.contracts.questions import Question
 
 LIST_SESSIONS: Final = Question("list_sessions", ListSessions, SessionPage, patient=True)
@@ -30,6 +30,8 @@ DELETE_SESSION: Final = Question("delete_session", DeleteSession, SessionReply)
 RESTORE_SESSION: Final = Question("restore_session", RestoreSession, SessionReply)
 FORK_SESSION: Final = Question("fork_session", ForkSession, SessionReply, patient=True)
 READ_TREE: Final = Question("read_tree", ReadTree, MessageTree, patient=True)
-IMPORT_SESSION: Final = Question("import_session", ImportSession, SessionReply, patient=True)
+IMPORT_SESSION: Final = Question(
+    "import_session", ImportSession, SessionReply, patient=True, bulky=True
+)
 SESSION_HEAD: Final = Question("session_head", SessionHeadQuery, SessionHead, patient=True)
 HEALTH: Final = Question("health", HealthQuery, HistoryHealth)

@@ -8,7 +8,6 @@ from shared.contracts.history import (
     CreateSession,
     ForkSession,
     GetSession,
-    ImportSession,
     ListSessions,
     ReadTree,
     Session,
@@ -17,6 +16,7 @@ from shared.contracts.history import (
     StoredMessage,
 )
 from shared.contracts.ids import MessageId, SessionId
+from shared.contracts.imports import ImportSession
 from shared.messaging.jetstream import JetStream
 from tests.fakes.history.conversation import NOON, SESSION, USER, Turn
 from tests.fakes.history.running import (

@@ -1,5 +1,6 @@
 """``History`` by core requests to whichever history service is free."""
 
+import asyncio
 import json
 from typing import Final
 
@@ -24,7 +25,9 @@ from shared.contracts.history import (
     UpdateSession,
 )
 from shared.contracts.history_health import HealthQuery, HistoryHealth
+from shared.contracts.imports import packed
 from shared.contracts.questions import Q, Question, R
+from shared.contracts.wire import WireModel
 from shared.errors import HistoryUnavailable, PayloadTooLarge, SessionNotFound, error_from
 from shared.observability import audit
 
@@ -73,7 +76,7 @@ class NatsHistory:
         """Any question; see ``Asking``."""
         if not self._client.is_connected:
             raise HistoryUnavailable("The message broker is away, and history behind it.")
-        data = query.to_bytes()
+        data = await self._data(query) if question.bulky else query.to_bytes()
         timeout = max(self._timeout, _PATIENT if question.patient else _PROMPT)
         try:
             message = await self._client.request(
@@ -94,6 +97,12 @@ class NatsHistory:
         if answer.error is not None:
             raise error_from(answer.error.code, answer.error.message, answer.error.param)
         return answer
+
+    async def _data(self, query: WireModel) -> bytes:
+        data = await asyncio.to_thread(query.to_bytes)
+        if len(data) <= self._client.max_payload:
+            return data
+        return await asyncio.to_thread(packed, [data])
 
     def _too_large(self, size: int) -> PayloadTooLarge:
         carried = self._client.max_payload

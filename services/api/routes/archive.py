@@ -1,23 +1,27 @@
 """Copies of sessions on both faces: fork, export, import."""
 
+from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key
 from services.api.deps import StateDep, UserDep, add_headers, read_body
 from services.api.routes.downloads import attachment
 from services.api.routes.faces import FacedRouter, json_body
-from services.api.routes.ignoring import parsed, read_model
+from services.api.routes.ignoring import note_ignored, read_model
 from services.api.routes.sessions import session_id_of, tagged
 from services.api.routes.turns import message_id_of
-from services.api.schemas.archive import ExportBody, ImportRequest
+from services.api.schemas.archive import ExportBody
 from services.api.schemas.sessions import SessionBody
 from services.api.schemas.turns import ForkRequest
-from services.api.sessions.archive import from_import, to_export, to_markdown
-from shared.contracts.ids import imported_session_id
+from services.api.sessions.archive import read_import
+from services.api.sessions.exporting import Importable, json_file, markdown_file
+from services.api.sessions.turnstile import in_thread
 
 router = FacedRouter("/sessions")
 
@@ -47,10 +51,13 @@ async def import_session(
     ``Idempotency-Replayed: true``, and the session as it is now. With another ``Idempotency-Key``
     it is another session at once.
     """
-    body = await read_body(request, state)
     key = check_key(request.headers.getlist(KEY_HEADER)) or ""
-    wanted = parsed(request, body, ImportRequest)
-    command = from_import(wanted, user, imported_session_id(user, body, key))
+    body = await read_body(request, state, state["max_import_bytes"])
+    carried = state["broker"].max_payload
+    async with state["files"].place():
+        command, unknown = await in_thread(partial(read_import, body, user, key, carried))
+    del body  # Not to be held for as long as history takes.
+    note_ignored(request, unknown)
     brought = await state["copying"].bring_in(command)
     if brought.before:
         response.status_code = HTTPStatus.OK
@@ -96,22 +103,33 @@ async def export_session(
     user: UserDep,
     form: Annotated[Literal["json", "markdown"], Query(alias="format")] = "json",
 ) -> Response:
-    """JSON has every branch and can be imported; Markdown has the one that is shown."""
-    session, messages = await state["sessions"].tree(user, session_id_of(session_id))
-    if form == "markdown":
-        body, kind, ending = to_markdown(session, messages).encode(), "text/markdown", "md"
-    else:
-        exported = to_export(session, messages)
-        body = _readable(exported, request.url.path, state["max_body_bytes"])
-        kind, ending = "application/json", "json"
-    headers = {"Content-Disposition": attachment(session.title, ending)}
-    return Response(body, media_type=f"{kind}; charset=utf-8", headers=headers)
+    """JSON has every branch and can be imported; Markdown has the one that is shown.
+
+    ``X-Importable: false`` says that this file is more than an import takes here.
+    """
+    camel = request.url.path.startswith("/api/")
+    most = Importable(state["max_import_bytes"], state["broker"].max_payload)
+    async with state["files"].place():
+        session, messages = await state["sessions"].tree(user, session_id_of(session_id))
+        if form == "markdown":
+            file = await in_thread(partial(markdown_file, session, messages))
+            kind, ending = "text/markdown", "md"
+        else:
+            file = await in_thread(partial(json_file, session, messages, most, camel=camel))
+            kind, ending = "application/json", "json"
+    headers = {
+        "Content-Disposition": attachment(session.title, ending),
+        "Content-Length": str(file.size),
+    }
+    if form == "json" and not file.importable:
+        headers["X-Importable"] = "false"
+    return StreamingResponse(
+        _taken(file.blocks), media_type=f"{kind}; charset=utf-8", headers=headers
+    )
 
 
-def _readable(exported: ExportBody, path: str, limit: int) -> bytes:
-    """Indented, unless that alone would keep it from being imported again."""
-    camel = path.startswith("/api/")
-    indented = exported.model_dump_json(by_alias=camel, exclude_none=True, indent=2).encode()
-    if len(indented) <= limit:
-        return indented
-    return exported.model_dump_json(by_alias=camel, exclude_none=True).encode()
+async def _taken(blocks: list[bytes]) -> AsyncIterator[bytes]:
+    blocks.reverse()
+    while blocks:
+        # What the client has is no longer held.
+        yield blocks.pop()

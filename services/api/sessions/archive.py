@@ -2,26 +2,36 @@
 
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Final
 
-from services.api.completions.answers import to_message_body
 from services.api.completions.translation import content_of
-from services.api.schemas.archive import ExportBody, ImportedMessage, ImportRequest
+from services.api.parsing import IMPORTED_CONTAINERS, checked, read_object
+from services.api.schemas.archive import (
+    MOST_MESSAGES,
+    ExportBody,
+    ImportedMessage,
+    ImportRequest,
+)
 from shared.contracts.chat import CompletionStatus, FunctionCall, Message, ToolCall, Usage
-from shared.contracts.history import ImportSession, Session, SessionSettings, StoredMessage
-from shared.contracts.ids import MessageId, SessionId, UserId
+from shared.contracts.history import Session, SessionSettings, StoredMessage
+from shared.contracts.ids import MessageId, UserId, imported_session_id
+from shared.contracts.imports import ImportSession
+from shared.errors import PayloadTooLarge
 
+HEADROOM: Final = 64 * 2**10
+"""Bytes that the broker carries besides a message, of a page or of an import."""
 _WHO = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
 def to_export(session: Session, messages: Sequence[StoredMessage]) -> ExportBody:
-    """Everything that can be imported."""
+    """Everything that can be imported but the messages, which are added one by one."""
     names = {"title", "created_at", *SessionSettings.model_fields}
     leaf = session.active_leaf
     return ExportBody(
         **session.model_dump(include=names),
         # One that is not in the file would be refused: a turn may be rejected while it is read.
         active_leaf=leaf if any(message.id == leaf for message in messages) else None,
-        messages=[to_message_body(message) for message in messages],
+        messages=[],
     )
 
 
@@ -38,17 +48,40 @@ def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
     return "\n".join(lines)
 
 
-def from_import(wanted: ImportRequest, user_id: UserId, session_id: SessionId) -> ImportSession:
-    """The command that stores it."""
-    return ImportSession(
+def read_import(
+    body: bytes, user_id: UserId, key: str, carried: int
+) -> tuple[ImportSession, list[str]]:
+    """The command that stores a file, and the names in it that nobody knows.
+
+    It takes long: message by message it leaves room for others, and holds no more than it must.
+
+    Raises:
+        InvalidRequest: see ``parse_body``.
+        PayloadTooLarge: a message could not be read again, as the broker carries only so much.
+    """
+    value = read_object(body, containers=IMPORTED_CONTAINERS)
+    messages = value.get("messages")
+    if not isinstance(messages, list) or len(messages) > MOST_MESSAGES:
+        checked(value, ImportRequest)
+        messages = []
+    wanted = checked({**value, "messages": []}, ImportRequest)
+    written: list[bytes] = []
+    for place, message in enumerate(messages):
+        read = checked(message, ImportedMessage, ("messages", place))
+        written.append(_stored(read).to_bytes())
+        if len(written[-1]) > carried - HEADROOM:
+            text = f"A message has {len(written[-1])} bytes; the broker carries {carried}."
+            raise PayloadTooLarge(text)
+        messages[place] = None
+    command = ImportSession(
         user_id=user_id,
-        session_id=session_id,
+        session_id=imported_session_id(user_id, body, key),
         title=(wanted.title or "").strip() or None,
         created_at=wanted.created_at,
-        messages=[_stored(message) for message in wanted.messages],
         active_leaf=MessageId(wanted.active_leaf) if wanted.active_leaf is not None else None,
         **wanted.settings().model_dump(),
     )
+    return command.with_written(written), list(wanted.model_extra or ())
 
 
 def _branch(session: Session, messages: Sequence[StoredMessage]) -> list[StoredMessage]:

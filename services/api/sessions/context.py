@@ -1,8 +1,8 @@
 """Which messages of a session the model is shown: the newest that fit its window. Pure.
 
-Tokens of what was answered are the engine's own count; those of anything else are estimated, in the
-proportion in which the engine's count stood to such an estimate last time. An image is few tokens
-and many bytes, so what one message to a worker may carry is a bound of its own.
+Tokens are estimated, in the proportion in which the engine's own count of the last turn stood to
+such an estimate of all that it was shown. An image is few tokens and many bytes, so what one
+message to a worker may carry is a bound of its own.
 """
 
 import itertools
@@ -21,6 +21,8 @@ _IMAGE: Final = 800
 """Tokens of an image, as a rule."""
 _WILD: Final = (0.25, 4.0)
 """Beyond it a count says nothing of the text: most of it was something else."""
+_PREAMBLE: Final = 64
+"""Tokens that a template may put before all messages: most of a short talk may be those."""
 _RESERVE: Final = 1024
 """Tokens for an answer that has no limit of its own, or a quarter of a small window."""
 
@@ -38,10 +40,12 @@ class Fitted(NamedTuple):
 def budget(window: int, max_tokens: int | None) -> int:
     """Tokens that a prompt may have in a window, so that there is room for the answer.
 
-    An answer never takes more than half of the window for granted.
+    A limit is kept free in full. One that the window cannot hold, even without a prompt, is none
+    that could be kept: half of the window is, and the window ends the answer (``length``).
     """
-    reserve = max_tokens if max_tokens is not None else min(_RESERVE, window // 4)
-    return window - min(reserve, window // 2)
+    if max_tokens is None:
+        return window - min(_RESERVE, window // 4)
+    return window - (max_tokens if max_tokens < window else window // 2)
 
 
 def fit(
@@ -74,7 +78,7 @@ def fit(
     if not new:
         # Another answer to a question that is stored: that is what is asked now.
         rest, new = _split(rest)
-    scale = _scale(systems, spoken, 0 if not unread else unread - len(systems))
+    scale = _scale(first, spoken, 0 if not unread else unread - len(systems))
     start = _start(rest, [*first, *new], scale, tokens, size)
     # A conversation that begins with an answer, or with what a tool said, confuses models.
     while (start or unread) and start < len(rest) and rest[start].role != "user":
@@ -118,7 +122,15 @@ def _split(rest: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     return list(rest[: max(at, 0)]), list(rest[max(at, 0) :])
 
 
-def _scale(systems: Sequence[StoredMessage], spoken: Sequence[StoredMessage], unread: int) -> float:
+def _scale(first: Sequence[Message], spoken: Sequence[StoredMessage], unread: int) -> float:
+    """What the engine counts for a token of the estimate: 1.0 where nothing tells.
+
+    Args:
+        first: The system prompts of now. If the last turn had another one, its count is off by the
+            difference: that much may be left out too early or too late, until the next count.
+        spoken: Messages after them, the last of which may have been counted.
+        unread: Messages before ``spoken``.
+    """
     for index in range(len(spoken) - 1, -1, -1):
         answer = spoken[index]
         usage = answer.usage
@@ -128,10 +140,10 @@ def _scale(systems: Sequence[StoredMessage], spoken: Sequence[StoredMessage], un
         if skipped < 0:
             # It counts messages that are not here.
             break
-        counted = usage.total_tokens
-        guessed = sum(map(estimate, systems)) + sum(map(estimate, spoken[skipped : index + 1]))
+        guessed = sum(map(_estimate, first)) + sum(map(estimate, spoken[skipped : index + 1]))
         guessed += math.ceil(len(answer.thinking or "") / _CHARACTERS)
-        return min(max(counted / max(guessed, 1), _WILD[0]), _WILD[1])
+        scale = (usage.total_tokens + _PREAMBLE) / (guessed + _PREAMBLE)
+        return scale if _WILD[0] <= scale <= _WILD[1] else 1.0
     return 1.0
 
 

@@ -15,7 +15,6 @@ from shared.contracts import session_questions as asked
 from shared.contracts.history import (
     ForkSession,
     GetSession,
-    ImportSession,
     Session,
     SessionReply,
 )
@@ -26,6 +25,7 @@ from shared.contracts.ids import (
     forked_session_id,
     new_session_id,
 )
+from shared.contracts.imports import ImportSession
 from shared.contracts.questions import Q, Question
 from shared.errors import HistoryUnavailable, InvalidRequest
 

@@ -26,6 +26,7 @@ from shared.errors import (
 )
 
 _MOST_MESSAGES: Final = 1000
+_PAGE: Final = 200
 _MOST_CHARACTERS: Final = 32 * 2**20
 """Of text and images: a session full of pictures would not fit into memory."""
 _MOST_EXPORTED: Final = 64 * 2**20
@@ -64,10 +65,9 @@ class Sessions:
         size = 0
         leaf: MessageId | None = None
         query = GetSession(user_id=user_id, session_id=session_id, after_completion=after)
-        if limit is not None:
-            query = query.model_copy(update={"limit": limit})
         while True:
-            place = {"leaf": leaf, "before_depth": before_depth}
+            page_size = limit or min(_PAGE, _MOST_MESSAGES - len(gathered))
+            place = {"leaf": leaf, "before_depth": before_depth, "limit": page_size}
             detail = await self._history.get_session(query.model_copy(update=place))
             if detail.session is None:
                 raise SessionNotFound("This session does not exist.", param="session_id")

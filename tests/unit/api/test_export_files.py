@@ -101,7 +101,7 @@ async def test_json_is_not_indented_where_that_would_keep_it_from_being_imported
         path = f"{SESSIONS}{made.json()['id']}/export/"
         indented = len((await client.get(path)).content)
     for limit, readable in ((indented, True), (indented - 1, False)):
-        settings = quick_settings(max_body_bytes=limit)
+        settings = quick_settings(max_import_bytes=limit)
         async with client_of(world, settings) as client:
             exported = await client.get(path)
             brought = await client.post(f"{SESSIONS}import/", content=exported.content)

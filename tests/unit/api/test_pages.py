@@ -88,6 +88,34 @@ async def test_a_session_read_whole_is_of_one_branch_though_another_becomes_acti
     assert whole["activeLeaf"] == whole["messages"][-1]["id"] == turns[-1].answer
 
 
+async def test_of_a_session_read_whole_a_cursor_asks_for_all_beyond_a_thousand() -> None:
+    world, history = FakeWorld(), WholeHistory()
+    world.history = history
+    said = [
+        # The newest fill a page before it has two hundred.
+        {
+            "id": f"m{n}",
+            "role": ("user", "assistant")[n % 2],
+            "content": "y" * 6000 if n >= 1050 else "x",
+            "createdAt": "2026-01-01T00:00:00Z",
+            "parentId": f"m{n - 1}" if n else None,
+        }
+        for n in range(1200)
+    ]
+    async with client_of(world) as client:
+        file = {"format": "parley-session", "messages": said}
+        made = await client.post(f"{SESSIONS}import/", json=file)
+        path = f"{SESSIONS}{made.json()['id']}/"
+        whole = (await client.get(path)).json()
+        cursor = {"cursor": whole["nextCursor"], "limit": 500}
+        rest = (await client.get(f"{path}messages/", params=cursor)).json()
+
+    assert [it["depth"] for it in whole["messages"]] == list(range(201, 1201))
+    assert whole["messagesTruncated"] is True
+    assert [it["depth"] for it in rest["messages"]][-1] == 200
+    assert _is_a_branch(rest["messages"] + whole["messages"])
+
+
 async def test_an_export_is_of_one_moment_and_can_be_imported() -> None:
     world, history = FakeWorld(), Interrupted()
     world.history = history

@@ -13,7 +13,6 @@ from shared.contracts.history import (
     DeleteSession,
     ForkSession,
     GetSession,
-    ImportSession,
     ListSessions,
     MessageTree,
     ReadTree,
@@ -22,6 +21,7 @@ from shared.contracts.history import (
     StoredMessage,
 )
 from shared.contracts.ids import MessageId, SessionId, copied_message_id
+from shared.contracts.imports import ImportSession
 from shared.errors import HistoryUnavailable, InvalidRequest, MessageNotFound, SessionNotFound
 from tests.fakes.history.conversation import NOON, OTHER, SESSION, USER, Turn
 from tests.fakes.history.log import raw

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 from services.history.handlers import Operation
 from services.history.ports import RefusedByStore, TooLargeForStore
-from shared.contracts.history import SessionReply, UpdateSession
+from shared.contracts.history import SessionReply, StoredMessage, UpdateSession
 from shared.contracts.history_health import HealthQuery, HistoryHealth
-from shared.contracts.session_questions import HEALTH, UPDATE_SESSION
+from shared.contracts.ids import MessageId, SessionId, UserId
+from shared.contracts.imports import ImportSession
+from shared.contracts.session_questions import HEALTH, IMPORT_SESSION, UPDATE_SESSION
 from shared.errors import InvalidRequest, SessionNotFound
+from tests.support.stalls import stalled
 
 _MAX = 8 * 2**20
 
@@ -87,3 +91,29 @@ async def test_a_reply_that_the_broker_cannot_carry_is_an_error_instead() -> Non
 
 async def _never(_command: UpdateSession) -> SessionReply:
     raise AssertionError
+
+
+async def test_others_have_their_turns_while_a_large_import_is_read() -> None:
+    messages = [
+        StoredMessage(
+            id=MessageId(f"{n}"),
+            role="user",
+            content="word " * 20,
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            depth=1,
+        )
+        for n in range(20_000)
+    ]
+    body = ImportSession(
+        user_id=UserId("u"), session_id=SessionId("s"), messages=messages
+    ).to_bytes()
+    brought: list[int] = []
+
+    async def bring_in(command: ImportSession) -> SessionReply:
+        brought.append(len(command.messages))
+        return SessionReply()
+
+    operation = Operation(IMPORT_SESSION, bring_in)
+    seen = await stalled(operation.answer(body, _MAX))
+    assert brought == [20_000]
+    assert seen.share < 0.5

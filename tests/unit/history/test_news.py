@@ -13,13 +13,13 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.history import (
     DeleteSession,
     ForkSession,
-    ImportSession,
     RestoreSession,
     Session,
     StoredMessage,
     UpdateSession,
 )
 from shared.contracts.ids import MessageId, SessionId
+from shared.contracts.imports import ImportSession
 from shared.errors import SessionNotFound
 from tests.fakes.history.conversation import NOON, OTHER, SESSION, USER, Turn, stateless
 from tests.fakes.history.log import MemoryDeadLetters, MemoryLog, RecordingDelivery, raw
