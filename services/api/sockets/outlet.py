@@ -15,7 +15,10 @@ _SHARE: Final = 16
 """With the full text in every chunk, one is sent when a sixteenth of the text is new: so all of
 them together are about seventeen times the text, however long it gets."""
 _LAG: Final = 3.0
-"""Seconds that a piece waits for that at most."""
+"""Seconds that a piece waits for that at most, while the answer is young."""
+_AGES: Final = 8
+"""Later an eighth of the answer's age: every three seconds would cost the square of its time. A
+steady engine has said a sixteenth before that, however slow it is."""
 _MOST_BYTES: Final = 8 * 2**20
 _REMEMBERED: Final = 8
 _UNKNOWN: Final = (
@@ -26,9 +29,11 @@ _UNKNOWN: Final = (
 class _Sent(NamedTuple):
     """How much of an answer has been sent, in characters, and when."""
 
-    length: int = 0
-    thought: int = 0
-    at: float = -_LAG
+    length: int
+    thought: int
+    at: float
+    since: float
+    """When the first piece was sent."""
 
 
 class Outlet:
@@ -139,14 +144,15 @@ class Outlet:
         if after is not None and not spoken.knows(after):
             self._tell_of_gap(completion_id)
             return
-        sent = self._sent.get(completion_id, _Sent())
+        sent = self._sent.get(completion_id, _Sent(0, 0, now, now))
         if after is not None:
-            sent = _Sent(*spoken.ends_of(after))
+            sent = _Sent(*spoken.ends_of(after), sent.at, sent.since)
         fresh = spoken.length - sent.length + spoken.thinking.length - sent.thought
         if fresh <= 0:
             return
-        enough = not self._full or fresh * _SHARE >= sent.length or now - sent.at >= _LAG
-        if not (flush or enough):
+        patience = max(_LAG, (now - sent.since) / _AGES)
+        enough = not self._full or fresh * _SHARE >= sent.length or now - sent.at >= patience
+        if not (flush or enough or after is not None):
             return
         self.send(
             AiMessageChunk(
@@ -159,7 +165,7 @@ class Outlet:
             )
         )
         self._after.pop(completion_id, None)
-        self._sent[completion_id] = _Sent(spoken.length, spoken.thinking.length, now)
+        self._sent[completion_id] = _Sent(spoken.length, spoken.thinking.length, now, sent.since)
         while len(self._sent) > _REMEMBERED:
             del self._sent[next(iter(self._sent))]
 

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.api.schemas.sockets import Pong
 from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW, Outlet
@@ -48,6 +50,97 @@ async def test_with_the_full_text_all_chunks_together_stay_in_proportion_to_it(w
     repeated = sum(len(str(m["full_content"])) for m in sent)
     # 14 to 18 times the text, from 500 characters to 50,000; without joining, half the words times.
     assert repeated < 20 * scene.spoken.length
+
+
+class Measured:
+    """An answer whose pieces come when a test says so, and what its socket was sent of it."""
+
+    def __init__(self) -> None:
+        self.scene = Scene(full=True)
+        self.repeated = 0
+        self.longest_wait = 0.0
+        self._waits_since: float | None = None
+        self._began = self.scene.now
+
+    async def pass_time(self, seconds: float, word: str = "") -> None:
+        """Look once a second, as rooms do, and let a piece come at the end."""
+        while seconds > 0:
+            step = min(seconds, 1.0)
+            seconds -= step
+            self.scene.now += step
+            await self._look()
+        if word:
+            self.scene.spoken.add(Piece(self.scene.spoken.index + 1, word, ""))
+            if self._waits_since is None:
+                self._waits_since = self.scene.now
+            await self._look()
+
+    async def factor(self) -> float:
+        """How many times the text all chunks together are."""
+        self.scene.outlet.progress(ONE, self.scene.spoken, flush=True)
+        await self._take()
+        return self.repeated / self.scene.spoken.length
+
+    async def _look(self) -> None:
+        self.scene.outlet.progress(ONE, self.scene.spoken)
+        await self._take()
+
+    async def _take(self) -> None:
+        for text in await self.scene.outlet.take(self.scene.now):
+            self.scene.outlet.done(text)
+            said = json.loads(text)
+            self.repeated += len(said["content"]) + len(said["full_content"])
+            self._waits_since = None
+        if self._waits_since is not None:
+            age = self.scene.now - self._began
+            waited = self.scene.now - self._waits_since
+            # Looked at once a second.
+            assert waited <= max(3, age / 8) + 1
+            self.longest_wait = max(self.longest_wait, waited)
+
+
+@settings(max_examples=25, deadline=None)
+@given(per_second=st.floats(0.2, 50), seconds=st.floats(5, 600))
+async def test_a_steady_engine_however_slow_costs_some_nineteen_times_its_text(
+    per_second: float, seconds: float
+) -> None:
+    measured = Measured()
+    for _ in range(max(1, round(per_second * seconds))):
+        await measured.pass_time(1 / per_second, "word ")
+    assert await measured.factor() < 20
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pauses=st.lists(
+        st.tuples(st.sampled_from([0.01, 0.3, 3.0, 4.0, 20.0, 59.0]), st.integers(1, 40)),
+        min_size=1,
+        max_size=30,
+    ),
+    words=st.lists(st.sampled_from(["x", "word ", "y" * 2000]), min_size=1, max_size=8),
+)
+async def test_an_engine_at_any_pace_costs_at_most_fifty_times_its_text_in_ten_minutes(
+    pauses: list[tuple[float, int]], words: list[str]
+) -> None:
+    measured, left, word = Measured(), 600.0, 0
+    for pause, times in pauses:
+        for _ in range(times):
+            if pause > left:
+                break
+            left -= pause
+            await measured.pass_time(pause, words[word % len(words)])
+            word += 1
+    await measured.pass_time(0, "end")
+    assert await measured.factor() <= 50
+
+
+async def test_a_long_text_that_only_trickles_on_costs_at_most_fifty_times_itself() -> None:
+    measured = Measured()
+    await measured.pass_time(0, "x" * 50_000)
+    for _ in range(1200):
+        await measured.pass_time(0.5, "y")
+    assert await measured.factor() < 36
+    assert measured.longest_wait <= 76
 
 
 async def test_what_waits_to_be_joined_does_not_wait_for_long() -> None:
