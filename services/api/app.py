@@ -42,7 +42,7 @@ from services.api.schemas.errors import ErrorBody
 from services.api.security_headers import SecurityHeaders
 from services.api.settings import Settings
 from services.api.streams.watching import Watching
-from services.api.wiring import build_state
+from services.api.wiring import build_state, orphans_of
 from services.api.world import OpenWorld, World, nats_world
 from shared.errors import ChatError
 from shared.tasks import end_tasks
@@ -82,7 +82,7 @@ def life_of(settings: Settings, drain: Drain, open_world: OpenWorld) -> Life:
     async def life(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             world = await _enter(stack, settings, open_world)
-            leases = TurnLeases(world.turns, world.journal)
+            leases = TurnLeases(world.turns, world.journal, orphans_of(settings, world))
             grace = settings.api.resume_grace.total_seconds()
             watching = Watching(world.watchers, world.clock, grace=grace)
             state = build_state(settings, world, leases, watching, drain)

@@ -13,6 +13,7 @@ from services.api.completions.guests import Guests
 from services.api.completions.idempotency import Idempotency
 from services.api.completions.key_holding import KeyHolding
 from services.api.completions.orders import Patience, Timing
+from services.api.completions.orphans import Orphans
 from services.api.completions.preflight import Preflight
 from services.api.completions.queue_watch import QueueWatch
 from services.api.completions.running import Desk
@@ -57,13 +58,7 @@ def build_state(
         world.clock,
         patience=api.cancel_patience.total_seconds(),
     )
-    terminals = Terminals(
-        world.journal,
-        world.announcements,
-        world.background,
-        world.clock,
-        patience=api.cancel_patience.total_seconds(),
-    )
+    terminals, orphans = _terminals_of(settings, world), orphans_of(settings, world)
     announcing = Announcing(world.live, world.background)
     lingering = Lingering(
         watching,
@@ -81,6 +76,7 @@ def build_state(
         line=QueueWatch(world.depths, world.background, world.clock),
         seating=Seating(world.history, leases),
         terminals=terminals,
+        orphans=orphans,
         cancelling=cancelling,
         background=world.background,
         drain=drain,
@@ -103,6 +99,7 @@ def build_state(
         world.notes,
         terminals,
         world.journal,
+        orphans,
         world.background,
         world.clock,
         patience=CANCEL_ANSWER,
@@ -215,4 +212,16 @@ def build_state(
         body_timeout=api.body_timeout.total_seconds(),
         max_body_bytes=api.max_body_bytes,
         max_import_bytes=settings.http.max_import_bytes,
+    )
+
+
+def orphans_of(settings: Settings, world: World) -> Orphans:
+    """Who ends what nobody has."""
+    return Orphans(world.notes, world.workers, _terminals_of(settings, world))
+
+
+def _terminals_of(settings: Settings, world: World) -> Terminals:
+    patience = settings.api.cancel_patience.total_seconds()
+    return Terminals(
+        world.journal, world.announcements, world.background, world.clock, patience=patience
     )

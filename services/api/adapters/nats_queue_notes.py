@@ -1,6 +1,6 @@
 """``QueueNotes``, ``Depths`` and ``Announcements``: the queue as all gateways see it."""
 
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Final
 
 import nats.errors
@@ -11,18 +11,20 @@ from pydantic import ValidationError
 from services.api.adapters.broker_errors import refusals_mean_unavailable
 from services.api.ports.queue import Waiting
 from services.api.ports.queue_news import Depth
-from shared.contracts import streams
+from shared.contracts import streams, subjects
 from shared.contracts.completions import RunCompletion
 from shared.contracts.ends import end_frame
-from shared.contracts.events import CompletionCompleted
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.ids import CompletionId
 from shared.contracts.jetstream_api import consumer_info
 from shared.messaging.buckets import Bucket
-from shared.messaging.jetstream import JetStream
+from shared.messaging.jetstream import JetStream, StoredMessage
 
 log = structlog.stdlib.get_logger(__name__)
 
 _PREFIX: Final = "queued."
+_FEW: Final = 16
+"""Requests that are read at once: each may be megabytes."""
 
 
 class NatsQueueNotes:
@@ -50,20 +52,49 @@ class NatsQueueNotes:
             entry = await self._bucket.get(_PREFIX + completion_id)
             if entry is None:
                 return None
-            number = int(entry.value)
-            stored = await self._jetstream.by_sequence(streams.REQUESTS, number)
-            if stored is None:
-                return None
-            try:
-                command = RunCompletion.from_bytes(stored.data)
-            except ValidationError:
-                log.warning("queued_request_malformed", number=number)
-                return None
-            if command.completion_id != completion_id:
-                # A broker that has lost its data gives numbers anew.
-                return None
-            begun = await self._jetstream.last(streams.CHUNKS, command.reply_subject) is not None
-        return Waiting(number, command, begun)
+            stored = await self._jetstream.by_sequence(streams.REQUESTS, int(entry.value))
+        # A broker that has lost its data gives numbers anew.
+        command = _request_of(completion_id, stored)
+        if stored is None or command is None:
+            return None
+        return Waiting(stored.sequence, command, await self.begun(command.reply_subject))
+
+    async def search(self, accepted: CompletionAccepted) -> Waiting | None:
+        """Read the lane from the broker's time of ``accepted`` on."""
+        completion_id = accepted.completion_id
+        subject = subjects.requests(accepted.model, accepted.lane or "*")
+        with refusals_mean_unavailable():
+            event = await self._jetstream.last(streams.EVENTS, subjects.accepted(completion_id))
+            start = 1
+            if event is not None:
+                first = await self._jetstream.since(streams.REQUESTS, event.time)
+                if first is None:
+                    return None
+                start = first.sequence
+            replay = self._jetstream.replay(streams.REQUESTS, subject, start=start, batch=_FEW)
+            async with aclosing(replay) as requests:
+                async for stored in requests:
+                    command = _request_of(completion_id, stored)
+                    if command is not None:
+                        begun = await self.begun(command.reply_subject)
+                        return Waiting(stored.sequence, command, begun)
+        return None
+
+    async def begun(self, reply_subject: str) -> bool:
+        """Whether the log has a frame."""
+        with refusals_mean_unavailable():
+            return await self._jetstream.last(streams.CHUNKS, reply_subject) is not None
+
+
+def _request_of(completion_id: CompletionId, stored: StoredMessage | None) -> RunCompletion | None:
+    if stored is None or completion_id.encode() not in stored.data:
+        return None
+    try:
+        command = RunCompletion.from_bytes(stored.data)
+    except ValidationError:
+        log.warning("queued_request_malformed", number=stored.sequence)
+        return None
+    return command if command.completion_id == completion_id else None
 
 
 class NatsDepths:

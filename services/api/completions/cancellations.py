@@ -12,9 +12,10 @@ import structlog
 
 from services.api.background import Background
 from services.api.completions.cancelling import Cancelling
+from services.api.completions.orphans import Orphans
 from services.api.completions.terminals import Terminals
 from services.api.ports.broker import Clock, Heard, Journal
-from services.api.ports.queue import QueueNotes
+from services.api.ports.queue import QueueNotes, Waiting
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.ids import CompletionId, UserId, is_completion_id
@@ -57,6 +58,7 @@ class Cancellations:
         notes: QueueNotes,
         terminals: Terminals,
         journal: Journal,
+        orphans: Orphans,
         background: Background,
         clock: Clock,
         *,
@@ -69,6 +71,7 @@ class Cancellations:
             notes: Where requests are in the queue.
             terminals: Records the ends of what is withdrawn.
             journal: Who asked for what, and how it ended.
+            orphans: Ends what is not in the queue, and nobody has.
             background: A cancel is carried out also when its client goes away.
             clock: For the patience.
             patience: Seconds in which the end may be recorded before the answer is "cancelling".
@@ -77,6 +80,7 @@ class Cancellations:
         self._notes = notes
         self._terminals = terminals
         self._journal = journal
+        self._orphans = orphans
         self._background = background
         self._clock = clock
         self._patience = patience
@@ -139,8 +143,8 @@ class Cancellations:
                     end = await self._withdraw(completion_id)
                     if end is not None:
                         return end
-                end = await self._journal.completed(completion_id)
-                if end is not None or self._clock.monotonic() >= until:
+                end, late = await self._look(completion_id, until)
+                if end is not None or late:
                     return end
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -154,7 +158,33 @@ class Cancellations:
 
     async def _withdraw(self, completion_id: CompletionId) -> CompletionCompleted | None:
         waiting = await self._notes.find(completion_id)
-        if waiting is None or waiting.begun:
+        return await self._take_out(completion_id, waiting) if waiting is not None else None
+
+    async def _look(
+        self, completion_id: CompletionId, until: float
+    ) -> tuple[CompletionCompleted | None, bool]:
+        end = await self._journal.completed(completion_id)
+        late = self._clock.monotonic() >= until
+        if end is None and late:
+            end = await self._end_unheard(completion_id)
+        return end, late
+
+    async def _end_unheard(self, completion_id: CompletionId) -> CompletionCompleted | None:
+        accepted = await self._journal.accepted(completion_id)
+        if accepted is None or await self._notes.find(completion_id) is not None:
+            # Its request may still come, and meets the tombstone; or it is a worker's to end.
+            return None
+        end = await self._orphans.cancel(accepted)
+        if end is None and await self._cancelling.tell_worker(completion_id) is Heard.NOBODY:
+            # Its note got lost.
+            waiting = await self._notes.search(accepted)
+            end = await self._take_out(completion_id, waiting) if waiting is not None else None
+        return end
+
+    async def _take_out(
+        self, completion_id: CompletionId, waiting: Waiting
+    ) -> CompletionCompleted | None:
+        if waiting.begun:
             return None
         if not await self._cancelling.withdraw(waiting.number, completion_id):
             return None

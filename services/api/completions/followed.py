@@ -1,6 +1,9 @@
 """One viewer of an answer that was begun elsewhere or earlier."""
 
+import math
+
 from services.api.completions.guests import Guests
+from services.api.completions.orphans import OWED
 from services.api.completions.running import Desk
 from services.api.limits.quota import Levels
 from services.api.ports.mailbox import Mailbox
@@ -47,6 +50,8 @@ class Followed:
         self._relay = relay
         self._first: Step | None = first
         self._overall = overall
+        self._owed = desk.clock.monotonic() + OWED
+        """When somebody must have it, if nothing is heard of it."""
         self._over = False
         desk.drain.enter(self.wake)
         guests.enter(accepted)
@@ -83,8 +88,10 @@ class Followed:
         if step is None:
             if self._desk.drain.begun:
                 raise ServerShutdown("This gateway is stopping; go on at another one.")
-            await self._mailbox.wait(min(until, self._relay.due(), self._overall))
+            due = min(until, self._relay.due(), self._overall, self._owed)
+            await self._mailbox.wait(due)
             step = await self._relay.step()
+            self._see_whose_it_is()
         if step.end is not None and not self._over:
             self._over = True
             self._desk.drain.leave(self.wake)
@@ -104,6 +111,16 @@ class Followed:
         self._desk.drain.leave(self.wake)
         self._mailbox.relay_no_more()
         self._desk.background.spawn(self._see_to_it(), "viewer-left")
+
+    def _see_whose_it_is(self) -> None:
+        if self._mailbox.heard or self._relay.position:
+            self._owed = math.inf
+            return
+        now = self._desk.clock.monotonic()
+        if now >= self._owed:
+            self._owed = now + OWED
+            # Readers everywhere hear of the end that it may give.
+            self._desk.background.spawn(self._desk.orphans.end(self._accepted), "end-orphan")
 
     async def _see_to_it(self) -> None:
         try:

@@ -10,6 +10,7 @@ from services.api.background import Background
 from services.api.completions.announcing import Announcing
 from services.api.completions.cancelling import Cancelling
 from services.api.completions.draining import Drain
+from services.api.completions.orphans import Orphans
 from services.api.completions.queue_watch import QueueWatch
 from services.api.completions.queued import Queued
 from services.api.completions.seating import Seat, Seating
@@ -41,6 +42,7 @@ class Desk:
     line: QueueWatch
     seating: Seating
     terminals: Terminals
+    orphans: Orphans
     cancelling: Cancelling
     background: Background
     drain: Drain

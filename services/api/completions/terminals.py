@@ -10,7 +10,7 @@ from services.api.ports.broker import Clock, Journal
 from services.api.ports.queue import Announcements
 from shared.contracts.chat import CompletionStatus, Failure
 from shared.contracts.completions import RunCompletion
-from shared.contracts.events import CompletionCompleted
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.errors import BrokerUnavailable, ChatError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -51,6 +51,22 @@ class Terminals:
             attempts=0,
             error=Failure(code=error.code, message=error.message),
             place=command.place,
+        )
+
+    def make_unqueued(
+        self, accepted: CompletionAccepted, status: CompletionStatus, error: ChatError
+    ) -> CompletionCompleted:
+        """The same of one whose request nobody knows."""
+        return CompletionCompleted(
+            completion_id=accepted.completion_id,
+            user_id=accepted.user_id,
+            model=accepted.model,
+            status=status,
+            created_at=accepted.accepted_at,
+            completed_at=self._clock.now(),
+            attempts=0,
+            error=Failure(code=error.code, message=error.message),
+            place=accepted.place,
         )
 
     async def record(self, end: CompletionCompleted, reply_subject: str) -> CompletionCompleted:

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from services.api.completions.orphans import Orphans
 from services.api.completions.turn_states import busy, marked_as, must_exist, settled
 from services.api.forever import forever
 from services.api.ports.broker import Journal
@@ -41,9 +42,17 @@ class Lease:
 class TurnLeases:
     """Leases of this gateway; ``keep`` renews them all in one task."""
 
-    def __init__(self, turns: Turns, journal: Journal) -> None:
+    def __init__(self, turns: Turns, journal: Journal, orphans: Orphans | None = None) -> None:
+        """None is held yet.
+
+        Args:
+            turns: The entries of sessions.
+            journal: What was taken on, and how it ended.
+            orphans: Ends what nobody has; without it that is left to history's sweeper.
+        """
         self._turns = turns
         self._journal = journal
+        self._orphans = orphans
         self._leases: dict[CompletionId, Lease] = {}
 
     async def look(self, session_id: SessionId) -> Held | None:
@@ -55,7 +64,7 @@ class TurnLeases:
         held = await self._turns.get(session_id)
         if held is None or held.state.running in (None, *self._leases):
             return held
-        return held._replace(state=await settled(held, self._journal))
+        return held._replace(state=await settled(held, self._journal, self._orphans))
 
     async def take(
         self,

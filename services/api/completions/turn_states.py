@@ -2,20 +2,21 @@
 
 from typing import Final
 
+from services.api.completions.orphans import OWED, Orphans
 from services.api.ports.broker import Journal
 from services.api.ports.sessions import Held, TurnState
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.ids import UserId
 from shared.errors import SessionBusy, SessionNotFound
 
-_OWED: Final = 15.0
-"""Seconds within which who holds a session has taken its completion on, or is dead."""
 _DELETING: Final = 15.0
 """Seconds that the deletion of a session takes at most, from its mark on."""
 
 
-async def settled(held: Held, journal: Journal) -> TurnState:
+async def settled(held: Held, journal: Journal, orphans: Orphans | None) -> TurnState:
     """How a session stands that another gateway holds, or held: its completion may have ended.
+
+    What nobody renews, ``orphans`` ends if nobody has it.
 
     Raises:
         BrokerUnavailable: no answer.
@@ -24,10 +25,13 @@ async def settled(held: Held, journal: Journal) -> TurnState:
     if running is None:
         return state
     end = await journal.completed(running)
+    if end is None and held.age >= OWED:
+        accepted = await journal.accepted(running)
+        if accepted is None:
+            return state.model_copy(update={"running": None})
+        end = await orphans.end(accepted) if orphans is not None else None
     if end is None:
-        if held.age < _OWED or await journal.accepted(running) is not None:
-            return state
-        return state.model_copy(update={"running": None})
+        return state
     last = state.last if end.status is CompletionStatus.REJECTED else running
     return state.model_copy(update={"running": None, "last": last})
 

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from services.api.ports.queue_news import Depth
 from shared.contracts.completions import RunCompletion
-from shared.contracts.events import CompletionCompleted
+from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.ids import CompletionId
 
 
@@ -27,6 +27,22 @@ class QueueNotes(Protocol):
 
     async def find(self, completion_id: CompletionId) -> Waiting | None:
         """The request, or ``None`` if it is not there any more or was never written down.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        ...
+
+    async def search(self, accepted: CompletionAccepted) -> Waiting | None:
+        """The request without its note: reads what was queued since ``accepted``.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        ...
+
+    async def begun(self, reply_subject: str) -> bool:
+        """Whether anything was sent there in answer to a request.
 
         Raises:
             BrokerUnavailable: no answer.

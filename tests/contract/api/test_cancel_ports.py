@@ -13,6 +13,7 @@ from services.api.adapters.nats_queue_notes import NatsQueueNotes
 from services.api.ports.broker import AlreadyAccepted, Journal, Queue, Tombstones
 from services.api.ports.keys import KeyEntry, Keys, Mark, Marks
 from services.api.ports.queue import QueueNotes
+from shared.contracts.chat import Message
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.identities import Identity
@@ -146,3 +147,30 @@ async def test_a_note_whose_number_is_anothers_by_now_finds_nothing(ports: Ports
 
     await eventually(noted)
     assert await ports.notes.find(lost) is None
+
+
+async def test_a_request_without_a_note_is_found_by_what_was_accepted(ports: Ports) -> None:
+    run, other = command(new_completion_id()), command(new_completion_id())
+    accepted = CompletionAccepted(
+        completion_id=run.completion_id,
+        user_id=UserId("local"),
+        model="demo",
+        accepted_at=NOON,
+        overdue_after_s=1,
+        reply_subject=run.reply_subject,
+        lane="b",
+    )
+    await ports.queue.enqueue(other.to_bytes(), other.model, "b")
+    await ports.journal.accept(accepted)
+    assert await ports.notes.search(accepted) is None
+    # A prompt may name any completion.
+    naming = other.model_copy(
+        update={"messages": [Message(role="user", content=run.completion_id)]}
+    )
+    await ports.queue.enqueue(naming.to_bytes(), naming.model, "b")
+    assert await ports.notes.search(accepted) is None
+    number = await ports.queue.enqueue(run.to_bytes(), run.model, "b")
+    assert await ports.notes.search(accepted) == (number, run, False)
+    assert not await ports.notes.begun(run.reply_subject)
+    assert await ports.queue.withdraw(number, run.completion_id)
+    assert await ports.notes.search(accepted) is None

@@ -394,8 +394,9 @@ class FakeQueueNotes:
 
     def __init__(self, queue: FakeQueue) -> None:
         self.numbers: dict[CompletionId, int] = {}
-        self.begun: set[CompletionId] = set()
+        self.answered: set[CompletionId] = set()
         self.looks = 0
+        self.away = False
         self._queue = queue
 
     async def note(self, completion_id: CompletionId, number: int) -> None:
@@ -403,12 +404,24 @@ class FakeQueueNotes:
 
     async def find(self, completion_id: CompletionId) -> Waiting | None:
         self.looks += 1
+        if self.away:
+            raise BrokerUnavailable("away")
         number = self.numbers.get(completion_id, 0)
         stored = self._queue.requests.get(number)
         if stored is None:
             return None
         command = RunCompletion.from_bytes(stored)
-        return Waiting(number, command, completion_id in self.begun)
+        return Waiting(number, command, completion_id in self.answered)
+
+    async def search(self, accepted: CompletionAccepted) -> Waiting | None:
+        for number, stored in self._queue.requests.items():
+            command = RunCompletion.from_bytes(stored)
+            if command.completion_id == accepted.completion_id:
+                return Waiting(number, command, command.completion_id in self.answered)
+        return None
+
+    async def begun(self, reply_subject: str) -> bool:
+        return any(reply_subject.endswith(answered) for answered in self.answered)
 
 
 class FakeDepths:

@@ -47,7 +47,7 @@ async def test_leaving_in_the_middle_of_the_body_asks_for_nothing() -> None:
 
 async def test_an_answer_that_has_begun_unheard_does_not_expire() -> None:
     world, visitor = FakeWorld(), Visitor(stream=True)
-    world.queue.on_request = lambda command: world.notes.begun.add(command.completion_id)
+    world.queue.on_request = lambda command: world.notes.answered.add(command.completion_id)
     settings = quick_settings(waiting_deadline=timedelta(milliseconds=100))
     async with visiting(world, visitor, settings) as answering:
         await eventually(lambda: world.queue.requests)

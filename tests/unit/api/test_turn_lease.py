@@ -1,10 +1,16 @@
 """The lease on a session's turn."""
 
+from datetime import timedelta
+
 import pytest
 
+from services.api.completions.orphans import Orphans
+from services.api.completions.terminals import Terminals
 from services.api.completions.turn_lease import TurnLeases
+from services.api.ports.broker import Heard
 from services.api.ports.sessions import TurnState
 from shared.contracts.chat import CompletionStatus
+from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.history import SessionHead
 from shared.contracts.ids import (
@@ -17,6 +23,7 @@ from shared.contracts.ids import (
 from shared.errors import BrokerUnavailable, SessionBusy, SessionNotFound
 from tests.fakes.api.history import NOON
 from tests.fakes.api.ports import FakeJournal, FakeTurns
+from tests.fakes.api.world import FakeWorld
 
 USER = UserId("local")
 IDLE = TurnState(user_id=USER)
@@ -195,3 +202,57 @@ async def test_a_turn_that_ends_in_a_deleted_session_does_not_bring_it_back() ->
     await leases.release(lease, TurnState(user_id=USER, last=completion, head=head))
     state = turns.entries[session].state
     assert (state.deleted, state.head, state.last) == (True, None, completion)
+
+
+@pytest.mark.parametrize(
+    ("age", "known_by", "frees"),
+    [
+        (16, "nobody", True),
+        (13, "nobody", False),
+        (16, "its note", False),
+        (16, "the queue alone", False),
+        (16, "its frames", False),
+        (16, "its worker", False),
+        (16, "a broker that is away", False),
+    ],
+)
+async def test_a_turn_that_nobody_has_is_ended_by_who_finds_its_session_held(
+    age: float, known_by: str, frees: bool
+) -> None:
+    world, session, completion = FakeWorld(), new_session_id(), new_completion_id()
+    await TurnLeases(world.turns, world.journal).take(session, USER, completion, None)
+    reply = world.mailboxes.reply_subject(completion)
+    await world.journal.accept(taken_on(completion).model_copy(update={"reply_subject": reply}))
+    world.turns.age = age
+    world.workers.heard = Heard.YES if known_by == "its worker" else Heard.NOBODY
+    if known_by in ("its note", "the queue alone"):
+        run = RunCompletion(
+            completion_id=completion, reply_subject=reply, user_id=USER, model="demo:latest",
+            display_model="demo", created_at=NOON, messages=[],
+            generating_deadline=timedelta(seconds=1),
+        )  # fmt: skip
+        number = await world.queue.enqueue(run.to_bytes(), "demo", "a")
+        if known_by == "its note":
+            await world.notes.note(completion, number)
+    if known_by == "its frames":
+        world.notes.answered.add(completion)
+    if known_by == "a broker that is away":
+        world.notes.away = True
+    terminals = Terminals(
+        world.journal, world.announcements, world.background, world.clock, patience=1
+    )
+    orphans = Orphans(world.notes, world.workers, terminals)
+
+    seen = await TurnLeases(world.turns, world.journal, orphans).look(session)
+
+    assert seen is not None
+    end = world.journal.ends.get(completion)
+    assert (seen.state.running is None) == frees
+    assert (end is not None) == frees
+    if end is not None:
+        assert (end.status, end.error is not None and end.error.code) == (
+            CompletionStatus.FAILED,
+            "worker_lost",
+        )
+        assert seen.state.last == completion
+        assert world.announcements.ends == [end]
