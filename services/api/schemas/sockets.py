@@ -127,7 +127,7 @@ class AiMessageStopped(ServerMessage):
 
 
 class MessageRejected(ServerMessage):
-    """Takes ``user_message`` and ``ai_typing`` back: another gateway could not queue the turn.
+    """Takes ``user_message`` and ``ai_typing`` back: the turn could not be queued.
 
     Nothing of it is stored; who asked for it has been told why.
     """

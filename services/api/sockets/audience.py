@@ -56,17 +56,17 @@ class Audience:
         """A turn is shown from now on."""
         turn.shown = True
         for message in _beginning(turn):
-            self.tell(message)
+            self.tell(message, but=turn.told)
 
     def wait(self, turn: Turn, news: QueueNews) -> None:
         """It stands so in the queue; told once it has begun, and never after a piece."""
         turn.news = news
         if turn.shown and turn.waits and not turn.over:
-            self.tell(_queued(turn, news))
+            self.tell(_queued(turn, news), but=turn.told)
 
     def progress(self, turn: Turn, *, flush: bool = False) -> None:
         """There is more of it."""
-        for outlet in list(self.outlets):
+        for outlet in self._viewers(turn):
             outlet.progress(turn.completion_id, turn.spoken, flush=flush)
 
     def end(self, turn: Turn, end: CompletionCompleted) -> None:
@@ -79,8 +79,11 @@ class Audience:
         self._say_last(turn, refusal(error, turn.completion_id))
 
     def _say_last(self, turn: Turn, message: ServerMessage) -> None:
-        for outlet in list(self.outlets):
+        for outlet in self._viewers(turn):
             outlet.end(turn.completion_id, message)
+
+    def _viewers(self, turn: Turn) -> list[Outlet]:
+        return [outlet for outlet in self.outlets if outlet.name != turn.told]
 
 
 def _beginning(turn: Turn) -> list[ServerMessage]:

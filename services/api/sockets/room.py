@@ -124,6 +124,11 @@ class Room:
         self._open_turns[turn.completion_id] = turn
         self._turns.put_nowait(turn)
 
+    def refuse(self, completion_id: CompletionId, outlet: Outlet) -> None:
+        """``outlet`` is told why; the others are shown what was announced, as everywhere."""
+        if self.memory.refuse(completion_id, outlet.name):
+            self._follow(completion_id)
+
     @property
     def running(self) -> CompletionId | None:
         """The completion that is shown now, or is about to be."""
@@ -205,7 +210,7 @@ class Room:
 
     def _follow(self, completion_id: CompletionId, *, missed: bool = False) -> None:
         if completion_id not in self._open_turns and self.memory.add(completion_id):
-            self.show(Turn(completion_id, missed=missed))
+            self.show(Turn(completion_id, missed=missed, told=self.memory.told(completion_id)))
 
     async def _show_all(self) -> None:
         while True:
@@ -219,9 +224,8 @@ class Room:
                 self.audience.fail(turn, error)
             except Exception:
                 log.exception("turn_not_shown", completion_id=turn.completion_id)
-                self.audience.fail(
-                    turn, ChatError("This answer cannot be shown; read the session.")
-                )
+                failure = ChatError("This answer cannot be shown; read the session.")
+                self.audience.fail(turn, failure)
             finally:
                 turn.over = True
                 self._open_turns.pop(turn.completion_id, None)
@@ -232,14 +236,12 @@ class Room:
                 self.audience.close(RESTART)
             self.audience.begin(turn)
 
-        def progress() -> None:
-            self.audience.progress(turn)
+        progress = partial(self.audience.progress, turn)
 
         def queued(news: QueueNews) -> None:
             if news != turn.news:
                 self.audience.wait(turn, news)
-                place = (self.user_id, self.session_id, turn.completion_id)
-                self._announcing.queued(*place, news)
+                self._announcing.queued(self.user_id, self.session_id, turn.completion_id, news)
 
         end = await self._feeds.read(self.user_id, turn, begun, progress, queued)
         self.audience.end(turn, end)

@@ -181,7 +181,7 @@ class Rooms:
             running = await self._completions.start(order, delivery)
         except ChatError as error:
             log.info("socket_message_failed", code=error.code, session_id=room.session_id)
-            room.memory.refuse(completion_id)
+            room.refuse(completion_id, outlet)
             # Whose session it is now: what was refused is nothing that a client could name.
             about = room.running if isinstance(error, SessionBusy) else completion_id
             outlet.refuse(error, about)
@@ -189,7 +189,7 @@ class Rooms:
                 room.look_again()
             return
         except BaseException:
-            room.memory.refuse(completion_id)
+            room.refuse(completion_id, outlet)
             raise
         self._pace.give_back(room.user_id)
         log.info("socket_turn", completion_id=completion_id, session_id=room.session_id)

@@ -42,6 +42,8 @@ class Turn:
     shown: bool = False
     """Whether its beginning was shown to those who are here."""
     over: bool = False
+    told: str | None = None
+    """The socket that asked for it, and has been told already that it was refused."""
 
     @property
     def waits(self) -> bool:

@@ -19,10 +19,15 @@ class TurnMemory:
         self._number = 0
         self.expected: CompletionId | None = None
         """What this gateway is about to ask for: one at a time."""
+        self._announced = False
+        self._refused: deque[tuple[CompletionId, str]] = deque(maxlen=_KNOWN)
 
     def add(self, completion_id: CompletionId) -> bool:
         """Whether it is new, which it is no longer then."""
-        if completion_id in self._known or completion_id == self.expected:
+        if completion_id == self.expected:
+            self._announced = True
+            return False
+        if completion_id in self._known:
             return False
         self._known.append(completion_id)
         return True
@@ -30,13 +35,19 @@ class TurnMemory:
     def expect(self, completion_id: CompletionId) -> None:
         """Its announcement will be nothing new."""
         self._known.append(completion_id)
-        self.expected = completion_id
+        self.expected, self._announced = completion_id, False
 
-    def refuse(self, completion_id: CompletionId) -> None:
-        """Nothing came of what was expected."""
+    def refuse(self, completion_id: CompletionId, asker: str) -> bool:
+        """Nothing came of what was expected; whether it was announced, so that others see it."""
         self.expected = None
+        self._refused.append((completion_id, asker))
         if completion_id in self._known:
             self._known.remove(completion_id)
+        return self._announced
+
+    def told(self, completion_id: CompletionId) -> str | None:
+        """The socket that asked for it and has been told that it was refused."""
+        return dict(self._refused).get(completion_id)
 
     def begin(self, completion_id: CompletionId) -> None:
         """It is expected no more: it is there."""
