@@ -50,3 +50,13 @@ class HttpSettings(BaseSettings):
         ge=timedelta(seconds=1),
         description="How long an idle connection stays: longer than clients keep theirs.",
     )
+    socket_ping_interval: Duration = Field(
+        default=timedelta(seconds=20),
+        gt=timedelta(0),
+        description="How often a WebSocket is sent a ping of the protocol, which browsers answer.",
+    )
+    socket_ping_timeout: Duration = Field(
+        default=timedelta(seconds=20),
+        gt=timedelta(0),
+        description="A WebSocket that has not answered a ping for so long is closed, 1011.",
+    )

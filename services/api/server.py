@@ -37,6 +37,8 @@ def uvicorn_config(app: ASGIApp, settings: Settings, port: int, *, closing: int)
         loop="uvloop",
         ws=GatewaySocketProtocol,
         ws_max_size=settings.api.socket_message_bytes,
+        ws_ping_interval=settings.http.socket_ping_interval.total_seconds(),
+        ws_ping_timeout=settings.http.socket_ping_timeout.total_seconds(),
         log_config=None,
         access_log=False,
         server_header=False,

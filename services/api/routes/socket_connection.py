@@ -10,11 +10,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from services.api.auditing import tell_of_closing, tell_of_refusal
 from services.api.completions.draining import Drain
+from services.api.completions.scope_keys import TOLD
 from services.api.parsing import parse_body
 from services.api.schemas.sockets import ClientMessage, Ping, Pong
 from services.api.sockets.gate import SocketTiming
 from services.api.sockets.outlet import BROKEN, IDLE, REASONS, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.sockets.turn import refusal
+from shared.contracts.ids import SessionId
 from shared.errors import ChatError, InvalidRequest
 
 log = structlog.stdlib.get_logger(__name__)
@@ -159,9 +161,13 @@ class SocketConnection:
                 return
 
 
-async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
+async def refuse(
+    websocket: WebSocket, error: ChatError, code: int, session_id: SessionId | None = None
+) -> None:
     """Say why, and close it; a client that is gone or takes nothing is not waited for."""
     tell_of_refusal(websocket.scope, error)
+    if TOLD not in websocket.scope:
+        note_refusal(code, error.code, session_id)
     text = refusal(error).model_dump_json()
     try:
         async with asyncio.timeout(_CLOSING):
@@ -169,6 +175,18 @@ async def refuse(websocket: WebSocket, error: ChatError, code: int) -> None:
     except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
         log.debug("socket_gone", code=code)
     await close(websocket, code)
+
+
+async def turn_away(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close it with its code alone."""
+    note_refusal(code, reason)
+    await close(websocket, code)
+
+
+def note_refusal(code: int | None, reason: str, session_id: SessionId | None = None) -> None:
+    """One line for each socket that is not served, as for each that is."""
+    about = {"session_id": session_id} if session_id is not None else {}
+    log.info("socket_refused", code=reason, closed=code, **about)
 
 
 async def close(websocket: WebSocket, code: int) -> None:

@@ -17,7 +17,7 @@ from services.api.completions.translation import message_from
 from services.api.deps import State
 from services.api.limits.refusals import OverLimit
 from services.api.parsing import parse_body
-from services.api.routes.socket_connection import Handler, close, refuse
+from services.api.routes.socket_connection import Handler, refuse, turn_away
 from services.api.routes.socket_parts import attended, connection_of, outlet_of
 from services.api.routes.turns import message_id_of
 from services.api.schemas.sockets import (
@@ -56,12 +56,12 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
     await websocket.accept()
     parsed = parse_session_id(session_id)
     if parsed is None:
-        await close(websocket, BAD_ADDRESS)
+        await turn_away(websocket, BAD_ADDRESS, "bad_address")
         return
     with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             tell_of_closing(websocket.scope, "too_many_sockets")
-            await close(websocket, TOO_MANY)
+            await turn_away(websocket, TOO_MANY, "too_many_sockets")
             return
         await _serve_session(websocket, state, caller, parsed)
 
@@ -76,7 +76,8 @@ async def _serve_session(
         state["limits"].pace.count(user)
         room = await state["rooms"].enter(user, session_id)
     except ChatError as error:
-        await refuse(websocket, error, TOO_MANY if isinstance(error, OverLimit) else SLOW)
+        code = TOO_MANY if isinstance(error, OverLimit) else SLOW
+        await refuse(websocket, error, code, session_id)
         return
     room.audience.expect(outlet)
     try:
@@ -86,7 +87,8 @@ async def _serve_session(
         await state["rooms"].leave(room, outlet)
         if not isinstance(error, ChatError):
             raise
-        await refuse(websocket, error, NO_SESSION if isinstance(error, SessionNotFound) else SLOW)
+        code = NO_SESSION if isinstance(error, SessionNotFound) else SLOW
+        await refuse(websocket, error, code, session_id)
         return
     began = time.monotonic()
     log.info("socket_connected", socket=outlet.name, session_id=session_id)
