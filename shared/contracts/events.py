@@ -60,6 +60,8 @@ class CompletionAccepted(WireModel):
     """Whether its client asked for the extra usage chunk: who resumes goes on in the same form."""
     resumable: bool | None = None
     """Whether it goes on for a grace when its client goes away."""
+    unavailable_tools: list[str] | None = None
+    """Names of tools that were asked for and are not offered to the model."""
 
 
 class CompletionCompleted(WireModel):

@@ -131,7 +131,7 @@ class Completions:
         command = draft_command(
             order, placed, reply_subject, self._patience, whole=delivery is None
         )
-        accepted = draft_accepted(command, placed, lane, self._patience, order.resumable)
+        accepted = draft_accepted(command, placed, lane, self._patience, order)
         payload = command.to_bytes()
         self._check_size(len(payload), len(accepted.to_bytes()))
         mailbox = Mailbox(

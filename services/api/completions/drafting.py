@@ -50,7 +50,7 @@ def draft_accepted(
     placed: PlacedTurn | None,
     lane: str,
     patience: Patience,
-    resumable: bool,
+    order: Order,
 ) -> CompletionAccepted:
     """The fact that somebody owes an end from here on."""
     return CompletionAccepted(
@@ -64,5 +64,6 @@ def draft_accepted(
         reply_subject=command.reply_subject,
         lane=lane,
         include_usage=command.include_usage,
-        resumable=resumable,
+        resumable=order.resumable,
+        unavailable_tools=list(order.unavailable_tools) or None,
     )

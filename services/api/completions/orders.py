@@ -40,6 +40,8 @@ class Order:
     messages: Sequence[Message]
     sampling: Sampling = field(default_factory=Sampling)
     tools: Sequence[FunctionTool] = ()
+    unavailable_tools: Sequence[str] = ()
+    """Names of tools that are asked for and not offered: nobody has them, or they are off."""
     response_format: ResponseFormat = field(default_factory=ResponseFormat)
     include_usage: bool = False
     session_id: SessionId | None = None

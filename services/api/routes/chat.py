@@ -11,10 +11,9 @@ from services.api.completions.attaching import Starter
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key, digest_of
 from services.api.completions.orders import Order
-from services.api.completions.translation import header_list, to_order
+from services.api.completions.translation import to_order
 from services.api.deps import (
     StateDep,
-    add_headers,
     name_completion,
     permitted,
     read_body,
@@ -23,7 +22,7 @@ from services.api.metering import GeneratingCallerDep
 from services.api.parsing import parse_body
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import STREAM
-from services.api.routes.ignoring import note_ignored
+from services.api.routes.ignoring import note_ignored, note_unavailable_tools
 from services.api.routes.keyed import starter_of
 from services.api.routes.streamed import StreamedAnswer
 from services.api.routes.whole import WholeAnswer
@@ -70,8 +69,12 @@ async def create_completion(
     )
     _check(caller, order)
     note_ignored(request, ignored)
-    if unavailable:
-        add_headers(request, {"X-Parley-Unavailable-Tools": header_list(unavailable)})
+    in_session = order.session_id is not None and order.tools
+    if in_session and not await state["models"].takes_tools(order.model):
+        unavailable = [*unavailable, *(tool.name for tool in order.tools)]
+        order = replace(order, tools=())
+    order = replace(order, unavailable_tools=unavailable)
+    note_unavailable_tools(request, order)
     if wants_ids(request.headers.get(RESUME_HEADER)):
         order = replace(order, resumes=True)
     completions: Starter = state["completions"]

@@ -9,9 +9,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic.alias_generators import to_camel
 
+from services.api.completions.orders import Order
 from services.api.completions.scope_keys import ANSWER_HEADERS, SENT_QUERY
 from services.api.completions.translation import header_list
-from services.api.deps import State, read_body
+from services.api.deps import State, add_headers, read_body
 from services.api.parsing import parse_body
 from services.api.schemas.model import RequestModel
 
@@ -51,6 +52,13 @@ def note_ignored(request: Request, names: Iterable[str]) -> None:
     headers = request.scope[ANSWER_HEADERS]
     headers[:] = [header for header in headers if header[0] != _HEADER]
     headers.append((_HEADER, header_list(ignored).encode()))
+
+
+def note_unavailable_tools(request: Request, order: Order) -> None:
+    """Name the tools that were asked for and are not offered to the model."""
+    if order.unavailable_tools:
+        names = header_list(list(order.unavailable_tools))
+        add_headers(request, {"X-Parley-Unavailable-Tools": names})
 
 
 async def note_unknown_query(request: Request) -> None:

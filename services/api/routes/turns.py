@@ -25,7 +25,7 @@ from services.api.deps import (
 from services.api.metering import GeneratingCallerDep
 from services.api.ports.keys import KeyEntry
 from services.api.routes.faces import STREAM, FacedRouter, json_body
-from services.api.routes.ignoring import parsed
+from services.api.routes.ignoring import note_unavailable_tools, parsed
 from services.api.routes.keyed import starter_of
 from services.api.routes.sessions import session_id_of
 from services.api.routes.streamed import StreamedAnswer
@@ -189,6 +189,7 @@ async def _run(
     if question is not None:
         headers["X-User-Message-Id"] = question.id
     add_headers(request, headers)
+    note_unavailable_tools(request, order)
     completions = permitted(state, caller, completions)
     if not wanted.stream:
         return WholeTurn(

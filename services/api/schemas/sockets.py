@@ -84,6 +84,8 @@ class AiTyping(ServerMessage):
     """The id that the answer will have."""
     parent_id: Sparse[str] = None
     """The message that it answers: the same one again when an answer is regenerated."""
+    unavailable_tools: Sparse[list[str]] = None
+    """Tools that were asked for, and are not offered to the model."""
 
 
 class Queued(ServerMessage):

@@ -61,6 +61,11 @@ def resolve(
     )
 
 
+def listed_tools(*said: SessionSettings) -> list[str]:
+    """The tools that hold by name, the first who says something first, switched on or not."""
+    return _first([it.tools for it in said]) or []
+
+
 def default_model(known: AllModelSettings, llm: LlmSettings, offered: Sequence[str]) -> str | None:
     """The model of who names none: the one chosen for all users, else ``LLM_DEFAULT_MODEL``.
 

@@ -70,6 +70,7 @@ def _told(user_id: UserId, claim: Claim, accepted: CompletionAccepted | None) ->
         user_id=user_id,
         model=known.model,
         messages=(),
+        unavailable_tools=(accepted.unavailable_tools or ()) if accepted is not None else (),
         keyed=True,
     )
 

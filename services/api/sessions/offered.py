@@ -46,6 +46,10 @@ class OfferedModels:
         self._choices = choices
         self._llm = llm
 
+    async def takes_tools(self, model: str) -> bool:
+        """Whether tools may be offered to a model in sessions."""
+        return effective(settings_of(model, await self._choices.models()), self._llm).tools
+
     async def selection(self, user_id: UserId, *, hidden: bool) -> Selection:
         """What live workers offer; with the hidden ones if ``hidden``."""
         said, preferences = await asyncio.gather(

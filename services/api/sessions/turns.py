@@ -13,7 +13,7 @@ from services.api.ports.sessions import Held, History
 from services.api.sessions.branches import Branches, Place
 from services.api.sessions.choices import Choices
 from services.api.sessions.context import budget, fit
-from services.api.sessions.defaults import resolve
+from services.api.sessions.defaults import listed_tools, resolve
 from shared.contracts.chat import Message, Sampling
 from shared.contracts.history import (
     MessageRef,
@@ -49,6 +49,10 @@ class Defaults(Protocol):
         """Each setting from the first that says it: request, session, user, model, installation."""
         ...
 
+    async def tools(self, user_id: UserId, request: SessionSettings, session: Session) -> list[str]:
+        """The names of tools that are asked for."""
+        ...
+
 
 class ResolvedDefaults:
     """``resolve`` over what users and this installation have chosen."""
@@ -66,6 +70,10 @@ class ResolvedDefaults:
         known = await self._choices.models()
         offered = [offer.id for offer in self._catalog.models()]
         return resolve(request, session, preferences, known, self._llm, offered=offered)
+
+    async def tools(self, user_id: UserId, request: SessionSettings, session: Session) -> list[str]:
+        """See ``Defaults``."""
+        return listed_tools(request, session, await self._choices.preferences(user_id))
 
 
 class Turns:
@@ -205,6 +213,8 @@ class Turns:
                 top_p=settings.top_p,
                 max_tokens=settings.max_tokens,
             ),
+            # Sessions know tools by name, and nobody here runs any.
+            unavailable_tools=await self._defaults.tools(wanted.user_id, wanted.settings, session),
             session_id=wanted.session_id,
             plan=TurnPlan(
                 held=held,

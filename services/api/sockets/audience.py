@@ -97,6 +97,7 @@ def _beginning(turn: Turn) -> list[ServerMessage]:
             completion_id=turn.completion_id,
             message_id=place.message_id if place is not None else None,
             parent_id=place.parent_id if place is not None else None,
+            unavailable_tools=list(turn.unavailable_tools) or None,
         )
     )
     if turn.news is not None and turn.waits:

@@ -194,7 +194,9 @@ class Rooms:
         self._pace.give_back(room.user_id)
         log.info("socket_turn", completion_id=completion_id, session_id=room.session_id)
         if room in self._guests:
-            room.show(Turn(completion_id, question_of(order), running, _place(order)))
+            turn = Turn(completion_id, question_of(order), running, _place(order))
+            turn.unavailable_tools = order.unavailable_tools
+            room.show(turn)
         else:
             running.abandon()
 

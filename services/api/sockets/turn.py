@@ -1,6 +1,7 @@
 """One turn as sockets see it: how it stands, and what is said of its end."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.api.completions.answers import to_message_body
@@ -35,6 +36,7 @@ class Turn:
     """Who asked here reads what it asked for; anything else is followed."""
     place: AnswerPlace | None = None
     """Known once it begins."""
+    unavailable_tools: Sequence[str] = ()
     missed: bool = False
     """It was found after a gap: there may have been others before it."""
     spoken: Spoken = field(default_factory=Spoken)

@@ -88,6 +88,7 @@ class TurnFeeds:
         if turn.reading is None:
             accepted = await self._find(user_id, turn.completion_id)
             turn.question, turn.place = question_of_turn(accepted), accepted.place
+            turn.unavailable_tools = accepted.unavailable_tools or ()
         begun()
         reading, end = turn.reading, None
         for _ in range(_TRIES):
