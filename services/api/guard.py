@@ -5,6 +5,7 @@ A route that nobody thought of is closed by this, not open.
 
 from typing import Final
 
+import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
@@ -20,13 +21,15 @@ from services.api.access.refusals import (
     WrongOrigin,
 )
 from services.api.auditing import actor_of, tell_of_refusal
-from services.api.completions.scope_keys import CALLER
+from services.api.completions.scope_keys import CALLER, TOLD
 from services.api.error_handlers import answer_of
 from services.api.limits.refusals import OverLimit
 from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW, TOO_MANY
 from services.api.spelling import naming_of
 from shared.errors import ChatError
 from shared.observability import audit
+
+log = structlog.stdlib.get_logger(__name__)
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
@@ -126,6 +129,8 @@ def _quietly(scope: Scope) -> str | None:
 
 async def _refuse_socket(error: ChatError, scope: Scope, receive: Receive, send: Send) -> None:
     tell_of_refusal(scope, error)
+    if TOLD not in scope:
+        log.info("socket_refused", code=error.code, closed=SLOW)
     await receive()
     if isinstance(error, (WrongHost, WrongOrigin)):
         # Before it is accepted: an answer like any other.

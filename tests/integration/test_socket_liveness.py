@@ -123,3 +123,13 @@ async def frames(reader: asyncio.StreamReader) -> tuple[list[int], int]:
         opcodes.append(first)
         if first == CLOSE:
             return opcodes, int.from_bytes(body[:2])
+
+
+async def test_a_socket_whose_ticket_nobody_can_look_up_is_one_line_in_the_log(
+    gateway: RunningGateway, nats_server: NatsServer
+) -> None:
+    nats_server.kill()
+    with capture_logs() as said:
+        async with SocketClient(gateway.url, f"{LIST}?ticket={'t' * 40}") as person:
+            assert await person.closed() == 1013
+    assert lines(said, "socket_refused") == [{"code": "broker_unavailable", "closed": 1013}]
