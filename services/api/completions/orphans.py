@@ -12,6 +12,7 @@ import structlog
 from services.api.completions.terminals import Terminals
 from services.api.ports.broker import Heard, Workers
 from services.api.ports.queue import QueueNotes
+from shared.contracts import subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.errors import BrokerUnavailable, Cancelled, ChatError, WorkerLost
@@ -54,13 +55,14 @@ class Orphans:
     async def _close(
         self, accepted: CompletionAccepted, status: CompletionStatus, error: ChatError
     ) -> CompletionCompleted | None:
-        if accepted.reply_subject is None or await self._somebody_has(
-            accepted, accepted.reply_subject
-        ):
+        # One of an older version does not say it: readers hear every gateway's.
+        unknown = subjects.chunks("unknown", accepted.completion_id)
+        reply_subject = accepted.reply_subject or unknown
+        if await self._somebody_has(accepted, reply_subject):
             return None
         log.warning("completion_orphaned", completion_id=accepted.completion_id, status=status)
         end = self._terminals.make_unqueued(accepted, status, error)
-        return await self._terminals.record(end, accepted.reply_subject)
+        return await self._terminals.record(end, reply_subject)
 
     async def _somebody_has(self, accepted: CompletionAccepted, reply_subject: str) -> bool:
         completion_id, notes = accepted.completion_id, self._notes
