@@ -236,13 +236,12 @@ class Room:
                 self.audience.close(RESTART)
             self.audience.begin(turn)
 
-        progress = partial(self.audience.progress, turn)
-
         def queued(news: QueueNews) -> None:
             if news != turn.news:
                 self.audience.wait(turn, news)
                 self._announcing.queued(self.user_id, self.session_id, turn.completion_id, news)
 
+        progress = partial(self.audience.progress, turn)
         end = await self._feeds.read(self.user_id, turn, begun, progress, queued)
         self.audience.end(turn, end)
         self.memory.ended(turn, end)
