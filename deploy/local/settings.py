@@ -132,7 +132,9 @@ class LauncherSettings(BaseModel):
         description="The same for gateways and workers, whose own drain time-outs are shorter.",
     )
     api_key: SecretStr | None = Field(
-        default=None, alias="PARLEY_API_KEY", description="What `parley chat` calls with."
+        default=None,
+        alias="PARLEY_API_KEY",
+        description="What `parley chat` and `parley models sync` call with.",
     )
 
     @classmethod

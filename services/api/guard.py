@@ -24,7 +24,7 @@ from services.api.auditing import actor_of, tell_of_refusal
 from services.api.completions.scope_keys import CALLER, TOLD
 from services.api.error_handlers import answer_of
 from services.api.limits.refusals import OverLimit
-from services.api.sockets.outlet import NOT_AUTHENTICATED, SLOW, TOO_MANY
+from services.api.sockets.outlet import NOT_AUTHENTICATED, REASONS, SLOW, TOO_MANY
 from services.api.spelling import naming_of
 from shared.errors import ChatError
 from shared.observability import audit
@@ -141,4 +141,4 @@ async def _refuse_socket(error: ChatError, scope: Scope, receive: Receive, send:
     code = NOT_AUTHENTICATED if isinstance(error, (NotAuthenticated, NotPermitted)) else SLOW
     if isinstance(error, OverLimit):
         code = TOO_MANY
-    await send({"type": "websocket.close", "code": code, "reason": error.code})
+    await send({"type": "websocket.close", "code": code, "reason": REASONS[code]})

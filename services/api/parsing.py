@@ -122,10 +122,12 @@ def _invalid(error: ValidationError, value: object, path: Sequence[str | int]) -
 
 
 def _real_path(loc: Sequence[str | int], value: object) -> list[str | int]:
-    """Without the names that pydantic gives to the branches of a union."""
+    """Without the names that pydantic gives to the branches of a union, which have brackets."""
     path: list[str | int] = []
     for position, item in enumerate(loc):
         last = position == len(loc) - 1
+        if isinstance(item, str) and item[:1] + item[-1:] == "<>":
+            continue
         if isinstance(value, dict) and (item in value or last):
             path.append(item)
             value = value.get(item)

@@ -302,6 +302,7 @@ async def test_a_socket_without_a_valid_token_closes_with_4401(
         async with SocketClient(gateway.url, path + query, **headers) as person:
             assert await person.closed() == 4401
             assert person.got == []
+            assert person.close_reason == "The token is not valid, or no longer."
 
 
 async def test_a_key_expires_at_its_moment_and_takes_its_sockets_with_it(

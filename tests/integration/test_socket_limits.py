@@ -106,6 +106,8 @@ async def test_a_session_that_is_not_there_closes_the_socket(
 ) -> None:
     async with at(gateway, session) as person:
         assert await person.closed() == code
+        (said,) = person.got
+    assert said["code"] == ("session_not_found" if code == 4404 else "invalid_request")
 
 
 async def test_deleting_a_session_closes_its_sockets_everywhere(
@@ -156,6 +158,7 @@ async def test_sockets_of_a_user_and_messages_of_a_socket_are_bounded(
         await person.next()
     async with at(gateway, session) as one_more:
         assert await one_more.closed() == 4429
+        assert one_more.got[-1]["message"] == "You have as many sockets open as you may: close one."
     flooding = people.pop()
     for _ in range(100):
         await flooding.say({"type": "ping"})

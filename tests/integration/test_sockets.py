@@ -160,6 +160,23 @@ async def test_stop_ends_an_answer_with_what_was_said(
         assert (await person.next("error"))["code"] == "completion_not_found"
 
 
+async def test_stopping_what_has_ended_says_so(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> None:
+    session = await new_session(gateway)
+    async with at(gateway, session) as person:
+        await person.say(send("go"))
+        job = await worker.take()
+        await job.say("done")
+        await job.end()
+        await person.next("ai_message_complete")
+
+        await person.say({"type": "stop_generation", "completion_id": job.command.completion_id})
+
+        error = await person.next("error")
+    assert (error["code"], error["message"]) == ("completion_not_found", "It has ended already.")
+
+
 async def test_stop_counts_right_behind_the_message(
     gateway: RunningGateway, worker: ScriptedWorker
 ) -> None:

@@ -13,7 +13,7 @@ from services.api.completions.failures import error_body
 from services.api.completions.scope_keys import CALLER
 from services.api.deps import State
 from services.api.limits.refusals import OverLimit
-from services.api.routes.socket_connection import note_refusal, refuse, turn_away
+from services.api.routes.socket_connection import MANY_SOCKETS, note_refusal, refuse, turn_away
 from services.api.routes.socket_parts import attended, connection_of, outlet_of
 from services.api.schemas.sockets import LIST_ESTABLISHED, ConnectionEstablished
 from services.api.sockets.list_feed import ListFeed
@@ -43,7 +43,7 @@ async def list_socket(websocket: WebSocket) -> None:
     with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             tell_of_closing(websocket.scope, "too_many_sockets")
-            await turn_away(websocket, TOO_MANY, "too_many_sockets")
+            await turn_away(websocket, TOO_MANY, "too_many_sockets", MANY_SOCKETS)
             return
         await _serve_list(websocket, state, caller)
 

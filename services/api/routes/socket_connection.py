@@ -17,7 +17,7 @@ from services.api.sockets.gate import SocketTiming
 from services.api.sockets.outlet import BROKEN, IDLE, REASONS, RESTART, SLOW, TOO_MANY, Outlet
 from services.api.sockets.turn import refusal
 from shared.contracts.ids import SessionId
-from shared.errors import ChatError, InvalidRequest
+from shared.errors import ChatError, InvalidRequest, RateLimited
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -28,6 +28,7 @@ _LOOK: Final = 3600.0
 _CLOSING: Final = 2.0
 
 Handler = Callable[[bytes], None]
+MANY_SOCKETS: Final = RateLimited("You have as many sockets open as you may: close one.")
 
 
 class SocketConnection:
@@ -168,18 +169,21 @@ async def refuse(
     tell_of_refusal(websocket.scope, error)
     if TOLD not in websocket.scope:
         note_refusal(code, error.code, session_id)
-    text = refusal(error).model_dump_json()
+    await _say_and_close(websocket, error, code)
+
+
+async def turn_away(websocket: WebSocket, code: int, reason: str, error: ChatError) -> None:
+    """As ``refuse``, where the audit is told otherwise or not at all; ``reason`` is logged."""
+    note_refusal(code, reason)
+    await _say_and_close(websocket, error, code)
+
+
+async def _say_and_close(websocket: WebSocket, error: ChatError, code: int) -> None:
     try:
         async with asyncio.timeout(_CLOSING):
-            await websocket.send_text(text)
+            await websocket.send_text(refusal(error).model_dump_json())
     except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
         log.debug("socket_gone", code=code)
-    await close(websocket, code)
-
-
-async def turn_away(websocket: WebSocket, code: int, reason: str) -> None:
-    """Close it with its code alone."""
-    note_refusal(code, reason)
     await close(websocket, code)
 
 

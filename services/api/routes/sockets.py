@@ -4,7 +4,7 @@ The guard in front of all routes has looked at the token, which may come as ``?t
 """
 
 import time
-from typing import cast
+from typing import Final, cast
 
 import structlog
 from fastapi import APIRouter, WebSocket
@@ -17,7 +17,7 @@ from services.api.completions.translation import message_from
 from services.api.deps import State
 from services.api.limits.refusals import OverLimit
 from services.api.parsing import parse_body
-from services.api.routes.socket_connection import Handler, refuse, turn_away
+from services.api.routes.socket_connection import MANY_SOCKETS, Handler, refuse, turn_away
 from services.api.routes.socket_parts import attended, connection_of, outlet_of
 from services.api.routes.turns import message_id_of
 from services.api.schemas.sockets import (
@@ -38,10 +38,12 @@ from services.api.sockets.outlet import (
 from services.api.sockets.room import Room
 from shared.contracts.history import GetSession
 from shared.contracts.ids import CompletionId, SessionId, is_completion_id, parse_session_id
-from shared.errors import ChatError, CompletionNotFound, SessionNotFound
+from shared.errors import ChatError, CompletionNotFound, InvalidRequest, SessionNotFound
 
 router = APIRouter()
 log = structlog.stdlib.get_logger(__name__)
+
+_NO_ID: Final = InvalidRequest("The address names no session: its id is no UUID.")
 
 
 @router.websocket("/ws/ai-chat/session/{session_id}")
@@ -56,12 +58,12 @@ async def session_socket(websocket: WebSocket, session_id: str) -> None:
     await websocket.accept()
     parsed = parse_session_id(session_id)
     if parsed is None:
-        await turn_away(websocket, BAD_ADDRESS, "bad_address")
+        await turn_away(websocket, BAD_ADDRESS, "bad_address", _NO_ID)
         return
     with state["sockets"].counted(caller.user_id) as counted:
         if not counted:
             tell_of_closing(websocket.scope, "too_many_sockets")
-            await turn_away(websocket, TOO_MANY, "too_many_sockets")
+            await turn_away(websocket, TOO_MANY, "too_many_sockets", MANY_SOCKETS)
             return
         await _serve_session(websocket, state, caller, parsed)
 

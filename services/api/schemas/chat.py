@@ -67,22 +67,22 @@ class StreamOptions(RequestModel):
 
 
 def _kind_of_tool(value: object) -> str:
-    return "named" if isinstance(value, str) else "spec"
+    return "<named>" if isinstance(value, str) else "<spec>"
 
 
 Tool = Annotated[
-    Annotated[Text, Tag("named"), Field(max_length=64)] | Annotated[ToolSpec, Tag("spec")],
+    Annotated[Text, Tag("<named>"), Field(max_length=64)] | Annotated[ToolSpec, Tag("<spec>")],
     Discriminator(_kind_of_tool),
 ]
 
 
 def _kind_of_stop(value: object) -> str:
-    return "list" if isinstance(value, list) else "one"
+    return "<list>" if isinstance(value, list) else "<one>"
 
 
 Stop = Annotated[
-    Annotated[Text, Tag("one")]
-    | Annotated[list[Text], Tag("list"), Field(max_length=_MOST_STOPS, fail_fast=True)],
+    Annotated[Text, Tag("<one>")]
+    | Annotated[list[Text], Tag("<list>"), Field(max_length=_MOST_STOPS, fail_fast=True)],
     Discriminator(_kind_of_stop),
 ]
 

@@ -65,12 +65,12 @@ class RequestToolCall(RequestModel):
 
 
 def _kind_of_content(value: object) -> str:
-    return "parts" if isinstance(value, list) else "text"
+    return "<parts>" if isinstance(value, list) else "<text>"
 
 
 Content = Annotated[
-    Annotated[Text, Tag("text")]
-    | Annotated[list[Part], Tag("parts"), Field(min_length=1, fail_fast=True)],
+    Annotated[Text, Tag("<text>")]
+    | Annotated[list[Part], Tag("<parts>"), Field(min_length=1, fail_fast=True)],
     Discriminator(_kind_of_content),
 ]
 

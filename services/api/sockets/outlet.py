@@ -208,7 +208,7 @@ REASONS: Final = {
     BROKEN: "Something went wrong in the gateway; connect again.",
     RESTART: "Connect again: this gateway restarts, or has missed something.",
     SLOW: "Connect again: too little was read, or a part of Parley is away.",
-    BAD_ADDRESS: "The id in the address is none.",
+    BAD_ADDRESS: "The address names no session: its id is no UUID.",
     NOT_AUTHENTICATED: "The token is not valid, or no longer.",
     NO_SESSION: "The session does not exist, or no longer.",
     IDLE: "No message came for too long; send ping.",

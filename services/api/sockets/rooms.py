@@ -209,7 +209,9 @@ class Rooms:
                 # It may not be accepted yet: the tombstone is there before it is run.
                 await self._cancellations.stop(wanted)
             else:
-                await self._cancellations.cancel(room.user_id, wanted)
+                outcome = await self._cancellations.cancel(room.user_id, wanted)
+                if outcome.already_ended:
+                    raise CompletionNotFound("It has ended already.", param="completion_id")
         except ChatError as error:
             outlet.refuse(error)
 
@@ -217,9 +219,6 @@ class Rooms:
         self, room: Room, outlet: Outlet, completion_id: CompletionId, after: int
     ) -> None:
         turn = Turn(completion_id)
-
-        def begun() -> None:
-            return
 
         def progress(*, flush: bool = False) -> None:
             outlet.progress(completion_id, turn.spoken, flush=flush)
@@ -231,7 +230,7 @@ class Rooms:
             outlet.resume(completion_id, after)
             async with asyncio.timeout(_REPLAY):
                 end = await self._feeds.read(
-                    room.user_id, turn, begun, progress, lambda _news: None
+                    room.user_id, turn, lambda: None, progress, lambda _news: None
                 )
         except TimeoutError:
             return

@@ -66,6 +66,12 @@ BAD_REQUESTS = [
         "The field messages.0.content must be text.",
     ),
     Case(
+        "content that is an object",
+        {**GOOD, "messages": [{"role": "user", "content": {"text": 5}}]},
+        "messages.0.content",
+        "The field messages.0.content must be text.",
+    ),
+    Case(
         "content null",
         {**GOOD, "messages": [{"role": "user", "content": None}]},
         "messages.0",
