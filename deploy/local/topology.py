@@ -91,8 +91,13 @@ def gateway_url(host: str, port: int) -> str:
 
 def _check(request: Request) -> ChildSpec:
     # Beside what takes time anyway: a setting of what starts last is refused within a second.
-    address = {"API_HOST": request.host, "API_PORT": str(request.gateway_ports[0])}
-    return _service(request, "settings", "check", extra=address, readiness=ExitsZero())
+    first = {
+        "API_HOST": request.host,
+        "API_PORT": str(request.gateway_ports[0]),
+        # Each worker is given one engine.
+        "OLLAMA_BASE_URL": request.engines[0].url or "",
+    }
+    return _service(request, "settings", "check", extra=first, readiness=ExitsZero())
 
 
 def _workers(request: Request) -> Sequence[ChildSpec]:

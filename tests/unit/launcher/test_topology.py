@@ -143,6 +143,15 @@ def test_settings_are_read_first_as_the_services_will_read_them() -> None:
     assert dict(check.env) == dict(gateway.env)
 
 
+def test_the_settings_that_are_read_first_are_those_of_one_worker() -> None:
+    engines = (External("engine-1", "http://one"), External("engine-2", "http://two"))
+
+    plan = topology(replace(REQUEST, engines=engines))
+
+    assert spec(plan, "settings").env["OLLAMA_BASE_URL"] == "http://one"
+    assert spec(plan, "worker-1").env["OLLAMA_BASE_URL"] == "http://one"
+
+
 def test_provisioning_is_done_once_and_then_watched() -> None:
     plan = topology(REQUEST)
 
