@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
-import nats.errors
 from faststream.nats import NatsBroker
 from faststream.nats.subscriber.usecases import CoreSubscriber
 
 from shared.contracts import streams, subjects
 from shared.contracts.workers import EngineRelisted, WorkerProbe
 from shared.errors import ServerShutdown
+from shared.messaging.lost import LOST
 
 
 class WorkerProbes:
@@ -81,6 +81,6 @@ async def _stop(subscriber: CoreSubscriber) -> None:
     # which askers would wait for a reply instead of hearing that there is nobody.
     subscription, subscriber.subscription = subscriber.subscription, None
     if subscription is not None:
-        with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
+        with suppress(*LOST):  # closed or draining: it goes with the connection
             await subscription.unsubscribe()
     await subscriber.stop()

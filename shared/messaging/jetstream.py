@@ -14,6 +14,7 @@ from nats.aio.subscription import Subscription
 
 from shared.contracts.jetstream_api import API, direct_get, message_delete
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -185,11 +186,11 @@ class JetStream:
                 if message is None:
                     return
                 yield message
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise _unavailable(error) from error
         finally:
             if subscription is not None:
-                with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
+                with suppress(*LOST):  # closed or draining: it goes with the connection
                     await subscription.unsubscribe()
 
     async def _request(
@@ -199,7 +200,7 @@ class JetStream:
             return await self._client.request(
                 subject, payload, timeout=self._timeout, headers=headers
             )
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise _unavailable(error) from error
 
 

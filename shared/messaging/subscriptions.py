@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 
 PROBE: Final = "Parley-Probe"
 # A gateway's inbox takes bursts of all its streams; nats-py drops what passes these limits.
@@ -65,7 +65,7 @@ class ProvenSubscription:
                 pending_bytes_limit=_PENDING_BYTES,
             )
             await self.prove(timeout=timeout)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise self._not_live() from error
         except BaseException:
             await self.close()
@@ -88,14 +88,14 @@ class ProvenSubscription:
                 while not self._proven.is_set():
                     await self._client.publish(self._probe_subject, b"", headers=headers)
                     await self._heard(0.05)
-        except (TimeoutError, nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise self._not_live() from error
 
     async def close(self) -> None:
         """Stop listening; harmless when it was never open or the connection is gone."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
+            with suppress(*LOST):  # closed or draining: it goes with the connection
                 await subscription.unsubscribe()
 
     async def _heard(self, seconds: float) -> None:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 
 from services.api.adapters.nats_inbox import NatsInbox
 from services.api.forever import forever
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class NatsConnection:
             raise BrokerUnavailable("NATS is not connected.")
         try:
             await self._client.flush(timeout=_PING_TIMEOUT)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable("NATS did not answer a ping.") from error
         return time.perf_counter() - began
 

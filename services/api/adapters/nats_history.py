@@ -29,6 +29,7 @@ from shared.contracts.imports import packed
 from shared.contracts.questions import Q, Question, R
 from shared.contracts.wire import WireModel
 from shared.errors import HistoryUnavailable, PayloadTooLarge, SessionNotFound, error_from
+from shared.messaging.lost import LOST
 from shared.observability import audit
 
 _PROMPT: Final = 3.0
@@ -90,7 +91,7 @@ class NatsHistory:
             raise HistoryUnavailable("No history service is running.") from error
         except nats.errors.MaxPayloadError as error:
             raise self._too_large(len(data)) from error
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise HistoryUnavailable("The history service did not answer in time.") from error
         except ValidationError as error:
             raise HistoryUnavailable("The history service sent a reply of no shape.") from error

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -14,6 +13,7 @@ from shared.contracts import subjects
 from shared.contracts.ids import SessionId, UserId
 from shared.contracts.live import LiveEvent
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 from shared.messaging.subscriptions import ProvenSubscription
 
 log = structlog.stdlib.get_logger(__name__)
@@ -90,7 +90,7 @@ class NatsLive:
             raise BrokerUnavailable("NATS is not connected.")
         try:
             await self._client.publish(subjects.live(user_id, event.session_id), event.to_bytes())
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable("NATS did not take a message.") from error
 
     async def listen(

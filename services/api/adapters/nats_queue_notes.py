@@ -3,7 +3,6 @@
 from contextlib import aclosing, suppress
 from typing import Final
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from shared.contracts.ids import CompletionId
 from shared.contracts.jetstream_api import consumer_info
 from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import JetStream, StoredMessage
+from shared.messaging.lost import LOST
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class NatsQueueNotes:
     async def note(self, completion_id: CompletionId, number: int) -> None:
         """Publish without waiting for the stream: admission must not cost a round trip more."""
         # Who finds no note leaves a cancel to the tombstone.
-        with suppress(nats.errors.Error, OSError):
+        with suppress(*LOST):
             await self._client.publish(
                 self._bucket.subject(_PREFIX + completion_id),
                 str(number).encode(),
@@ -120,5 +120,5 @@ class NatsAnnouncements:
 
     async def ended(self, reply_subject: str, end: CompletionCompleted) -> None:
         """Send the frame where the worker would have sent it."""
-        with suppress(nats.errors.Error, OSError):
+        with suppress(*LOST):
             await self._client.publish(reply_subject, end_frame(end).to_bytes())

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from shared.contracts import subjects
 from shared.contracts.workers import EngineRelisted
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 
 _NO_RESPONDERS: Final = "503"
 
@@ -55,8 +55,8 @@ class NatsRelisting:
                     async with asyncio.timeout(timeout):
                         await complete.wait()
             finally:
-                with suppress(nats.errors.Error):  # closed: it goes with the connection
+                with suppress(*LOST):  # closed: it goes with the connection
                     await subscription.unsubscribe()
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable("NATS did not take the request.") from error
         return list(replies.values())

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -12,6 +11,7 @@ from shared.contracts import subjects
 from shared.contracts.ids import CompletionId
 from shared.contracts.workers import Watched
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 from shared.messaging.subscriptions import ProvenSubscription
 
 log = structlog.stdlib.get_logger(__name__)
@@ -34,7 +34,7 @@ class NatsWatchers:
         try:
             payload = self._grace if grace else self._viewer
             await self._client.publish(subjects.watched(completion_id), payload)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable("NATS did not take a message.") from error
 
     async def listen(

@@ -10,6 +10,7 @@ from shared.contracts import subjects
 from shared.contracts.ids import CompletionId
 from shared.contracts.workers import ControlRequest
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 
 _TIMEOUT: Final = 0.3
 
@@ -49,6 +50,6 @@ class NatsWorkers:
             if not self._client.is_connected:
                 raise BrokerUnavailable("NATS went away.") from error
             return Heard.SILENT
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable("NATS did not answer.") from error
         return Heard.YES

@@ -21,6 +21,7 @@ from services.history.event_ports import RawEvent
 from services.history.intake import Intake
 from shared.contracts import streams
 from shared.messaging.copies import is_copy
+from shared.messaging.lost import LOST
 
 _PULL: Final = 1.0
 """Seconds that one pull waits: one that a broker or a consumer took with it is missed so long."""
@@ -56,28 +57,28 @@ class NatsDelivery:
         """See the port."""
         try:
             await self._message.in_progress()
-        except nats.errors.Error as error:
+        except LOST as error:
             self._lost("in_progress", error)
 
     async def done(self) -> None:
         """See the port."""
         try:
             await self._message.ack_sync(timeout=_ACK_TIMEOUT)
-        except (nats.errors.Error, TimeoutError) as error:
+        except LOST as error:
             self._lost("ack", error)
 
     async def again(self, delay: float) -> None:
         """See the port."""
         try:
             await self._message.nak(delay=delay)
-        except nats.errors.Error as error:
+        except LOST as error:
             self._lost("nak", error)
 
     async def drop(self) -> None:
         """See the port."""
         try:
             await self._message.term()
-        except nats.errors.Error as error:
+        except LOST as error:
             self._lost("term", error)
 
     def _lost(self, kind: str, error: Exception) -> None:
@@ -118,7 +119,7 @@ class NatsConsumer:
         finally:
             # Withdraws the pull. Left open, it would also hold up the client's drain for as long
             # as a status message that no fetch waits for any more lies in its queue.
-            with suppress(nats.errors.Error):
+            with suppress(*LOST):
                 await subscription.unsubscribe()
 
     async def _pull(self, subscription: JetStreamContext.PullSubscription) -> Msg | None:
@@ -134,7 +135,7 @@ class NatsConsumer:
                 # A status has ended the pull early: do not ask again at once.
                 await asyncio.sleep(_RETRY)
             return None
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             log.warning("history_consumer_away", error=str(error) or type(error).__name__)
             await asyncio.sleep(_RETRY)
             return None

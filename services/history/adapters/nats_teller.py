@@ -1,12 +1,12 @@
 """``Teller`` by core messages: nobody keeps them."""
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 
 from shared.contracts import subjects
 from shared.contracts.ids import UserId
 from shared.contracts.live import LiveEvent, SettingsChanged
+from shared.messaging.lost import LOST
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,5 +32,5 @@ class NatsTeller:
             return
         try:
             await self._client.publish(subject, data)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             log.warning("not_told", kind=kind, error=str(error) or type(error).__name__)

@@ -17,6 +17,7 @@ from shared.contracts import subjects
 from shared.contracts.ids import CompletionId
 from shared.contracts.workers import ControlReply, ControlRequest
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 from shared.messaging.subscriptions import ProvenSubscription
 
 _CALL_OFF_TIMEOUT: Final = 0.75
@@ -50,7 +51,7 @@ class NatsControl:
                 yield
             finally:
                 await ear.close()
-                with suppress(nats.errors.Error):  # closed or draining: it goes with the connection
+                with suppress(*LOST):  # closed or draining: it goes with the connection
                     await viewers.unsubscribe()
         finally:
             await control.close()
@@ -60,7 +61,7 @@ class NatsControl:
     ) -> Subscription:
         try:
             return await self._client.subscribe(subject, cb=callback)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable(str(error) or type(error).__name__) from error
 
     async def call_off(self, completion_id: CompletionId) -> None:
@@ -74,7 +75,7 @@ class NatsControl:
             return
         except nats.errors.TimeoutError:
             log.info("predecessor_silent", completion_id=completion_id)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             raise BrokerUnavailable(str(error) or type(error).__name__) from error
         else:
             log.info("predecessor_called_off", reply=reply.data.decode(errors="replace"))

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 
 from shared.contracts.frames import HEAD_SIZE, Frame
+from shared.messaging.lost import LOST
 
 # A quarter of what the connection holds back at most (``shared.messaging.connection``).
 _SLOW: Final = 4 * 2**20
@@ -34,7 +34,7 @@ class NatsFrames:
             await self._client.publish(subject, frame.to_bytes())
             if self._client.pending_data_size > _SLOW and self._client.is_connected:
                 await self._client.flush(_FLUSH_TIMEOUT)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             # Readers repair a gap from ``completed``; said once, not per token.
             if not self._losing:
                 log.warning("frames_lost", error=str(error) or type(error).__name__)

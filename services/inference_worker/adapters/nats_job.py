@@ -4,11 +4,11 @@ import json
 from contextlib import suppress
 from typing import Final
 
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.errors import BrokerUnavailable
+from shared.messaging.lost import LOST
 
 _ACK: Final = b"+ACK"
 _NAK: Final = b"-NAK"
@@ -52,7 +52,7 @@ class NatsJob:
         """
         try:
             await self._client.request(self._reply, _ACK, timeout=self._timeout)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             message = "The broker did not confirm an acknowledgement."
             raise BrokerUnavailable(message) from error
 
@@ -66,5 +66,5 @@ class NatsJob:
         await self._tell(_TERM)
 
     async def _tell(self, what: bytes) -> None:
-        with suppress(nats.errors.Error, OSError):
+        with suppress(*LOST):
             await self._client.publish(self._reply, what)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -25,6 +24,7 @@ from services.inference_worker.ports import Job
 from shared.contracts import streams
 from shared.contracts.jetstream_api import API, consumer_next
 from shared.messaging.copies import is_copy
+from shared.messaging.lost import LOST
 from shared.messaging.subscriptions import PROBE
 
 _GRACE: Final = 2.0
@@ -52,7 +52,7 @@ class NatsPulls:
         self._pulls.add(pull)
         try:
             return await pull.run(wait)
-        except (nats.errors.Error, OSError) as error:
+        except LOST as error:
             log.warning("pull_failed", error=str(error) or type(error).__name__)
             return PullEnd.MISSING
         finally:
@@ -109,7 +109,7 @@ class _Pull:
         is a probe of ours, unless a job is faster: that one is given back by ``_receive``. A plain
         ``unsubscribe()`` drops a job that is on its way, for a whole ack wait.
         """
-        with suppress(nats.errors.Error, OSError):
+        with suppress(*LOST):
             if subscription.delivered:
                 # It is with ``_receive``: unsubscribing now would throw it away.
                 await asyncio.wait({self._ended}, timeout=_GRACE)
