@@ -1,6 +1,8 @@
 """``QueueNotes``, ``Depths`` and ``Announcements``: the queue as all gateways see it."""
 
 from contextlib import aclosing, suppress
+from datetime import datetime
+from math import inf
 from typing import Final
 
 import structlog
@@ -16,6 +18,7 @@ from shared.contracts.ends import end_frame
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
 from shared.contracts.ids import CompletionId
 from shared.contracts.jetstream_api import consumer_info
+from shared.contracts.subjects import LANES
 from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import JetStream, StoredMessage
 from shared.messaging.lost import LOST
@@ -79,6 +82,18 @@ class NatsQueueNotes:
                         begun = await self.begun(command.reply_subject)
                         return Waiting(stored.sequence, command, begun)
         return None
+
+    async def age(self, accepted: CompletionAccepted) -> float:
+        """What the server says of the durable that the request is for, it says with its time."""
+        durable = streams.request_consumer(accepted.model, accepted.lane or LANES[0])
+        with refusals_mean_unavailable():
+            event = await self._jetstream.last(
+                streams.EVENTS, subjects.accepted(accepted.completion_id)
+            )
+            info = await self._jetstream.api(consumer_info(streams.REQUESTS, durable))
+        now = datetime.fromisoformat(info["ts"])
+        # One that is not kept any more is older than anything that matters.
+        return (now - event.time).total_seconds() if event is not None else inf
 
     async def begun(self, reply_subject: str) -> bool:
         """Whether the log has a frame."""

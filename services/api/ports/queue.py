@@ -41,6 +41,16 @@ class QueueNotes(Protocol):
         """
         ...
 
+    async def age(self, accepted: CompletionAccepted) -> float:
+        """Seconds since the broker has stored ``accepted``, by the broker's own clock.
+
+        Machines' clocks differ, and what hangs on this cannot be taken back.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        ...
+
     async def begun(self, reply_subject: str) -> bool:
         """Whether anything was sent there in answer to a request.
 

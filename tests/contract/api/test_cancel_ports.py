@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from deploy.provisioning.provisioner import Provisioner
 from services.api.adapters.nats_journal import NatsJournal, NatsQueue, NatsTombstones
 from services.api.adapters.nats_keys import NatsKeys
 from services.api.adapters.nats_queue_notes import NatsQueueNotes
@@ -52,6 +53,9 @@ async def ports(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
         return
     async with NatsServer(tmp_path / "nats") as server:
         await server.provision(Capacity())
+        provisioner = await connect(server.url, Identity.PROVISIONER)
+        await Provisioner(JetStream(provisioner), Capacity()).provision_model("demo:latest")
+        await provisioner.close()
         client = await connect(server.url, Identity.GATEWAY)
         jetstream = JetStream(client)
         tombstones = NatsTombstones(jetstream, ttl=60)
@@ -147,6 +151,20 @@ async def test_a_note_whose_number_is_anothers_by_now_finds_nothing(ports: Ports
 
     await eventually(noted)
     assert await ports.notes.find(lost) is None
+
+
+async def test_what_was_just_accepted_is_young_by_the_brokers_clock(ports: Ports) -> None:
+    accepted = CompletionAccepted(
+        completion_id=new_completion_id(),
+        user_id=UserId("local"),
+        model="demo",
+        # By a machine whose clock is years away.
+        accepted_at=NOON - timedelta(days=2000),
+        overdue_after_s=1,
+        lane="b",
+    )
+    await ports.journal.accept(accepted)
+    assert 0 <= await ports.notes.age(accepted) < 60.1
 
 
 async def test_a_request_without_a_note_is_found_by_what_was_accepted(ports: Ports) -> None:

@@ -395,6 +395,8 @@ class FakeQueueNotes:
     def __init__(self, queue: FakeQueue) -> None:
         self.numbers: dict[CompletionId, int] = {}
         self.answered: set[CompletionId] = set()
+        self.ages: dict[CompletionId, float] = {}
+        """Seconds; a minute where nothing is said."""
         self.looks = 0
         self.away = False
         self._queue = queue
@@ -412,6 +414,9 @@ class FakeQueueNotes:
             return None
         command = RunCompletion.from_bytes(stored)
         return Waiting(number, command, completion_id in self.answered)
+
+    async def age(self, accepted: CompletionAccepted) -> float:
+        return self.ages.get(accepted.completion_id, 60.0)
 
     async def search(self, accepted: CompletionAccepted) -> Waiting | None:
         for number, stored in self._queue.requests.items():
