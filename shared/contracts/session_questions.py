@@ -25,7 +25,7 @@ from shared.contracts.questions import Question
 LIST_SESSIONS: Final = Question("list_sessions", ListSessions, SessionPage, patient=True)
 CREATE_SESSION: Final = Question("create_session", CreateSession, SessionReply)
 GET_SESSION: Final = Question("get_session", GetSession, SessionDetail, patient=True)
-UPDATE_SESSION: Final = Question("update_session", UpdateSession, SessionReply, patient=True)
+UPDATE_SESSION: Final = Question("update_session", UpdateSession, SessionReply)
 DELETE_SESSION: Final = Question("delete_session", DeleteSession, SessionReply)
 RESTORE_SESSION: Final = Question("restore_session", RestoreSession, SessionReply)
 FORK_SESSION: Final = Question("fork_session", ForkSession, SessionReply, patient=True)
