@@ -19,7 +19,7 @@ NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_TESTS)/node_modul
 WEB_DIST := $(if $(wildcard services/web/dist/index.html),services/web/dist)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults soak bench check fmt clean
+.PHONY: help setup run test full faults soak bench check fmt clean
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ run: $(STAMP) ## Start all of Parley (PORT, WORKERS, GATEWAYS, DATA_DIR, ARGS); 
 	@exec $(BIN)/parley up $(if $(PORT),--port '$(PORT)') --workers '$(WORKERS)' --gateways '$(GATEWAYS)' \
 		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(WEB_DIST),--web-dist $(WEB_DIST)) $(ARGS)
 
-test: $(STAMP) $(NODE_CLIENT) ## Run the tests that need no Docker (PYTEST_ARGS)
+test: $(STAMP) $(NODE_CLIENT) ## Run the tests that need no Docker and little time (PYTEST_ARGS)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+full: $(STAMP) $(NODE_CLIENT) ## Run these and the slow ones: whole stacks, and waits for deadlines
+	$(BIN)/pytest -m "not faults and not soak" $(PYTEST_ARGS)
 
 faults: $(STAMP) ## Break every part of a running Parley, about 15 minutes; prints a table
 	$(BIN)/pytest tests/faults -m "not soak" -p no:xdist $(FAULT_ARGS)

@@ -14,7 +14,7 @@ from tests.support.socket_client import SocketClient
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SESSIONS = "/ai-chat/api/sessions/"
 UNRENEWED = 16.0

@@ -199,6 +199,7 @@ async def narrow(tmp_path: Path) -> AsyncGenerator[Stack]:
         yield stack
 
 
+@pytest.mark.slow
 async def test_a_full_queue_a_long_wait_and_a_long_answer_all_end_clearly(narrow: Stack) -> None:
     async with (
         narrow.client() as http,

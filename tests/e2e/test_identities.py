@@ -73,6 +73,7 @@ async def test_each_part_has_its_own_key_which_stands_in_no_log_and_no_environme
     assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
 
 
+@pytest.mark.slow
 async def test_keys_survive_a_restart_and_a_broker_that_has_lost_its_store(tmp_path: Path) -> None:
     async with Stack(tmp_path / "data") as first:
         before = seeds(first)
@@ -83,6 +84,7 @@ async def test_keys_survive_a_restart_and_a_broker_that_has_lost_its_store(tmp_p
         assert await says(second, "[demo tps=0] again")
 
 
+@pytest.mark.slow
 async def test_a_damaged_key_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
     async with Stack(tmp_path / "data"):
         pass

@@ -24,6 +24,7 @@ async def ask(http: httpx.AsyncClient, text: str, **more: object) -> httpx.Respo
     )
 
 
+@pytest.mark.slow
 async def test_ctrl_c_stops_everything_and_a_second_start_finds_yesterdays_data(
     tmp_path: Path,
 ) -> None:
@@ -47,6 +48,7 @@ async def test_ctrl_c_stops_everything_and_a_second_start_finds_yesterdays_data(
         assert "demo" in spoken.lower()
 
 
+@pytest.mark.slow
 async def test_every_kind_of_child_is_restarted_and_the_way_is_whole_again(tmp_path: Path) -> None:
     async with Stack(tmp_path / "data", "--workers", "2", "--gateways", "2") as stack:
         for kind in ("history", "worker", "provision", "mongo", "engine", "gateway", "nats"):
@@ -71,6 +73,7 @@ async def test_every_kind_of_child_is_restarted_and_the_way_is_whole_again(tmp_p
         assert any("restart" in line for line in stack.lines)
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_before_the_first_token_costs_only_time(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "data", "--workers", "2", environment={"WORKER_ACK_WAIT": "1s"})
     async with stack, stack.client() as http:
@@ -93,6 +96,7 @@ async def test_a_worker_killed_before_the_first_token_costs_only_time(tmp_path: 
         assert "survive" in reply.json()["choices"][0]["message"]["content"]
 
 
+@pytest.mark.slow
 async def test_models_leave_with_their_worker_and_come_back_with_it(tmp_path: Path) -> None:
     async with Stack(tmp_path / "data") as stack, stack.client() as http:
         models = (await http.get("/v1/models")).json()

@@ -122,6 +122,7 @@ async def test_python_puts_tool_deltas_together(client: AsyncOpenAI) -> None:
     assert isinstance(json.loads(call.function.arguments)["city"], str)
 
 
+@pytest.mark.slow
 async def test_python_outlives_twenty_seconds_of_quiet(client: AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(
         model="demo", messages=user("[demo tps=0 first_token_ms=20000] slow"), stream=True

@@ -11,7 +11,7 @@ import pytest
 from tests.support.socket_client import SocketClient
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ACK_WAIT = {"WORKER_ACK_WAIT": "2s"}
 

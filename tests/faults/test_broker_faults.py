@@ -104,6 +104,7 @@ async def test_a_broker_that_is_away_for_a_minute_is_waited_for_without_burning_
     assert back <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operation",
     [

@@ -24,6 +24,7 @@ async def cancel(cluster: Cluster, gateway: Process, reader: Reader) -> int:
     return (await cluster.http.post(address)).status_code
 
 
+@pytest.mark.slow
 async def test_a_cancel_stops_what_runs_and_what_waits_from_any_gateway(
     cluster: Cluster, report: Report
 ) -> None:
@@ -57,6 +58,7 @@ async def test_a_cancel_stops_what_runs_and_what_waits_from_any_gateway(
     assert took <= 0.3
 
 
+@pytest.mark.slow
 async def test_a_cancel_that_races_the_pull_has_one_outcome(
     cluster: Cluster, report: Report
 ) -> None:

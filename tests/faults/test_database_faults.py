@@ -91,6 +91,7 @@ async def test_a_database_that_hangs_does_not_hold_up_historys_event_loop(
     assert (200, "degraded") in states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.faults)])
 async def test_history_killed_between_storing_and_acknowledging_doubles_nothing(
     cluster: Cluster, report: Report, kills: int

@@ -82,6 +82,7 @@ async def test_an_answer_whose_gateway_and_client_are_gone_stops_and_is_billed(
     assert took <= 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["accepted", pytest.param("queued", marks=pytest.mark.faults)])
 async def test_a_gateway_killed_in_the_middle_of_admission_leaves_one_end(
     cluster: Cluster, report: Report, point: str

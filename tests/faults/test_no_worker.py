@@ -13,6 +13,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 
+@pytest.mark.slow
 async def test_without_a_worker_new_requests_are_refused_at_once_and_queued_ones_are_kept(
     cluster: Cluster, report: Report
 ) -> None:

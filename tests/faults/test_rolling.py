@@ -66,6 +66,7 @@ async def restarted(process: Process) -> None:
     await process.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "seconds"), [(8.0, 6.0), pytest.param(20.0, 180.0, marks=pytest.mark.faults)]
 )

@@ -31,7 +31,7 @@ async def asked(cluster: Cluster, times: int = 1) -> None:
 @pytest.mark.parametrize(
     ("point", "seed"),
     [
-        ("token:0", None),
+        pytest.param("token:0", None, marks=pytest.mark.slow),
         pytest.param("token:1", None, marks=pytest.mark.faults),
         ("token:15", None),
         pytest.param("token:15", 7, marks=pytest.mark.faults),
@@ -96,6 +96,7 @@ async def test_with_the_default_ack_wait_a_stream_goes_on_within_eleven_seconds(
     assert gap <= 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "what"),
     [("completed", "between completed and END"), ("end", "between END and ack")],
@@ -122,6 +123,7 @@ async def test_a_worker_killed_around_the_end_leaves_one_end_and_no_second_gener
     assert generations == 1
 
 
+@pytest.mark.slow
 # With a free slot it holds a pull, by which the broker could give it the request once more.
 @pytest.mark.parametrize("slots", ["1", pytest.param("4", marks=pytest.mark.faults)])
 async def test_a_worker_that_stood_still_says_nothing_into_its_successors_answer(
@@ -153,6 +155,7 @@ async def test_a_worker_that_stood_still_says_nothing_into_its_successors_answer
     assert gap <= limit
 
 
+@pytest.mark.slow
 async def test_sigterm_of_a_worker_under_load_costs_no_answer(
     cluster: Cluster, report: Report
 ) -> None:

@@ -220,6 +220,7 @@ async def test_unknown_malformed_and_anothers_look_alike(two: Two, provisioned: 
     assert await provisioned.last(bucket, f"$KV.cancellations.{theirs}") is None
 
 
+@pytest.mark.slow
 async def test_cancels_at_random_moments_around_the_pull_have_one_outcome_each(
     two: Two, worker: ScriptedWorker, provisioned: JetStream
 ) -> None:

@@ -54,6 +54,7 @@ async def ask_and_cancel(
     return cancelled, told, text
 
 
+@pytest.mark.slow
 async def test_cancels_at_random_moments_around_a_real_pull(
     nats_server: NatsServer, world: World
 ) -> None:

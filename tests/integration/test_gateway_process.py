@@ -114,6 +114,7 @@ async def test_a_missing_broker_is_a_sentence_and_exit_code_1() -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 async def test_an_idle_connection_outlives_those_of_clients(nats_server: NatsServer) -> None:
     process = await start(**known_to(nats_server), API_PORT="0")
     port = await ready(process)

@@ -113,6 +113,7 @@ async def test_a_database_that_comes_back_gets_everything_and_nothing_is_buried(
     assert await dead_letters(provisioned) == 0
 
 
+@pytest.mark.slow
 async def test_a_service_killed_in_the_middle_loses_and_doubles_nothing(
     provisioned: JetStream, start_history: StartHistory, stored: Stored
 ) -> None:
@@ -155,6 +156,7 @@ async def test_a_broker_killed_and_restarted_is_consumed_from_again(
     assert await stored.count("usage") == 20
 
 
+@pytest.mark.slow
 async def test_a_broker_that_lost_its_store_is_consumed_from_once_it_is_provisioned(
     provisioned: JetStream,
     client: Client,
@@ -197,6 +199,7 @@ async def test_it_is_ready_without_a_database_and_ends_at_once_on_sigterm(
         assert await asyncio.to_thread(process.stop) == 0
 
 
+@pytest.mark.slow
 async def test_it_waits_for_a_broker_and_for_its_consumer_and_can_be_stopped_meanwhile(
     nats_server: NatsServer, jetstream: JetStream, start_history: StartHistory
 ) -> None:

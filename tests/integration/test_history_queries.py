@@ -142,6 +142,7 @@ async def test_a_message_of_four_megabytes_is_delivered(service: JetStream, clie
     assert [message.content for message in detail.messages] == ["é" * 2_000_000]
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_or_hangs_is_said_in_time_and_the_service_recovers(
     service: JetStream, client: Client, mongo: MongoServer
 ) -> None:

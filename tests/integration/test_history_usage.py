@@ -73,6 +73,7 @@ async def test_impossible_days_are_an_invalid_request(
     assert reply.error.code == "invalid_request"
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_is_said_in_time(
     service: JetStream, client: Client, mongo: MongoServer
 ) -> None:

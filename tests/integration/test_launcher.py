@@ -404,6 +404,7 @@ async def test_a_setting_that_cannot_work_is_a_sentence_that_names_it(
     assert "secret" not in errors
 
 
+@pytest.mark.slow
 async def test_what_lies_in_the_current_directory_is_not_taken_for_a_part_of_parley(
     tmp_path: Path,
 ) -> None:

@@ -32,6 +32,7 @@ async def _brought_in(http: httpx.AsyncClient, file: bytes) -> SessionId:
             return SessionId(made.json()["id"])
 
 
+@pytest.mark.slow
 async def test_a_session_of_more_than_the_broker_carries_goes_round(
     gateway: RunningGateway,
 ) -> None:

@@ -101,6 +101,7 @@ async def test_syncs_at_two_gateways_at_once_are_harmless(
         assert "demo-json" in await models(two) & await models(other)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_is_away_is_a_failed_worker_and_its_models_stay(
     world: World, two: RunningGateway
 ) -> None:
@@ -114,6 +115,7 @@ async def test_an_engine_that_is_away_is_a_failed_worker_and_its_models_stay(
     assert (synced["removed"], await models(two)) == ([], before)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_hangs_holds_a_sync_up_for_its_deadline_only(
     world: World, nats_server: NatsServer
 ) -> None:

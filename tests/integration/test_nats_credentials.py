@@ -37,7 +37,12 @@ SERVICES = {
 _SEED = new_seed()
 DAMAGED = _SEED[:20] + ("A" if _SEED[20] != "A" else "B") + _SEED[21:]
 """One letter of it is another one."""
-WATCHED = [*SERVICES, "deploy.provisioning --watch"]
+# They share what they say; one of them stands for all in the quick part of the tests.
+EACH = [
+    module if module == "services.history" else pytest.param(module, marks=pytest.mark.slow)
+    for module in SERVICES
+]
+WATCHED = [*EACH, pytest.param("deploy.provisioning --watch", marks=pytest.mark.slow)]
 
 
 async def start(module: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -92,7 +97,7 @@ async def test_a_service_without_a_key_says_which_setting_is_missing(
     assert code == (1 if module == "services.api" else 2)
 
 
-@pytest.mark.parametrize("module", SERVICES)
+@pytest.mark.parametrize("module", EACH)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

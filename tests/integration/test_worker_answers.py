@@ -190,6 +190,7 @@ async def test_a_request_that_nobody_can_read_ends_in_the_dead_letters(world: Wo
     await eventually(gone)
 
 
+@pytest.mark.slow
 async def test_a_worker_starts_without_its_engine_and_offers_its_models_once_it_is_there(
     world: World,
 ) -> None:

@@ -67,6 +67,7 @@ async def none_queued(world: World) -> None:
     await eventually(empty)
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_before_the_first_token_is_followed_by_a_whole_answer(
     world: World,
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_worker_killed_before_the_first_token_is_followed_by_a_whole_ans
     await none_queued(world)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stood_still_does_not_end_what_its_successor_answers(
     world: World,
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_worker_that_stood_still_does_not_end_what_its_successor_answers
     await none_queued(world)
 
 
+@pytest.mark.slow
 async def test_a_request_that_lay_in_the_socket_of_a_frozen_worker_runs_once(
     world: World,
 ) -> None:
@@ -154,6 +157,7 @@ async def test_a_worker_killed_after_tokens_is_followed_by_the_rest_of_the_answe
     await none_queued(world)
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_in_an_answer_with_a_seed_is_followed_by_the_same_answer(
     world: World,
 ) -> None:
@@ -171,6 +175,7 @@ async def test_a_worker_killed_in_an_answer_with_a_seed_is_followed_by_the_same_
     assert not end.usage.estimated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "fields"),
     [
@@ -222,6 +227,7 @@ async def test_a_worker_that_stood_still_in_the_middle_adds_nothing_when_it_wake
     await none_queued(world)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_only_slow_is_called_off_before_another_one_goes_on(
     world: World,
 ) -> None:
@@ -329,6 +335,7 @@ async def test_sigterm_lets_running_answers_finish_and_takes_nothing_more(world:
     assert world.kinds(late) == []
 
 
+@pytest.mark.slow
 async def test_sigterm_hands_over_what_is_not_done_when_time_is_up(world: World) -> None:
     worker = await world.worker(WORKER_DRAIN_TIMEOUT="300ms")
     begun = await world.ask("Hello [demo tokens=100 tps=50]")

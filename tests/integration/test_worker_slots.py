@@ -111,6 +111,7 @@ def running_over_time(log: Sequence[dict[str, Any]]) -> list[tuple[float, int]]:
     return levels
 
 
+@pytest.mark.slow
 async def test_two_workers_six_models_two_slots_each_are_all_busy_and_never_three_at_an_engine(
     world: World,
 ) -> None:

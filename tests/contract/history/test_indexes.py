@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 
 import pytest
+import pytest_asyncio
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from services.history.adapters.mongo_client import MESSAGES, SESSIONS, TERMS, create_indexes
@@ -18,20 +19,29 @@ from tests.fakes.history.conversation import SESSION, USER
 from tests.fakes.history.records import T0, message, session
 from tests.support.found_by import Queries, indexes_of
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 LENGTH = 400
 
 
-@pytest.fixture
-def queries() -> Queries:
+@pytest.fixture(scope="module")
+def all_queries() -> Queries:
     return Queries()
 
 
-@pytest.fixture(params=["nx", "mongodb"])
+@pytest.fixture
+def queries(all_queries: Queries, database: AsyncIOMotorDatabase) -> Queries:
+    """What this test alone has asked."""
+    all_queries.forget()
+    return all_queries
+
+
+@pytest_asyncio.fixture(params=["nx", "mongodb"], scope="module", loop_scope="module")
 async def database(
-    request: pytest.FixtureRequest, queries: Queries
+    request: pytest.FixtureRequest, all_queries: Queries
 ) -> AsyncGenerator[AsyncIOMotorDatabase]:
-    """A session of ``LENGTH`` messages, and as many sessions."""
-    client = queries.client(request.getfixturevalue(f"{request.param}_url"))
+    """A session of ``LENGTH`` messages, and as many sessions, which the tests only read."""
+    client = all_queries.client(request.getfixturevalue(f"{request.param}_url"))
     database = client["parley_test"]
     for name in (SESSIONS, MESSAGES, TERMS):
         await database.drop_collection(name)
@@ -47,7 +57,6 @@ async def database(
         await sessions.create(session(number, at=T0 + number))
         await turns.add_terms(USER, session(number).id, ["common"], said=True)
     await turns.add_terms(USER, session(7).id, ["rare"], said=True)
-    queries.forget()
     yield database
     client.close()
 
