@@ -13,7 +13,7 @@ from typing import Final
 from services.history.adapters import nats_events
 from services.inference_worker.adapters import nats_ledger
 from shared.contracts import streams, subjects
-from shared.contracts.identities import Identity
+from shared.contracts.identities import WORKERS_ANSWER, Identity
 from shared.contracts.jetstream_api import (
     API,
     acknowledgements,
@@ -23,6 +23,7 @@ from shared.contracts.jetstream_api import (
     consumer_next,
     direct_get,
     message_delete,
+    message_get,
     stream_create,
     stream_info,
     stream_purge,
@@ -41,7 +42,10 @@ class Permissions:
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     responds: bool = False
-    """Whether it may answer at the reply subject of a message that was delivered to it, once."""
+    """Whether it may answer at the reply subject of a message that was delivered to it, once.
+
+    Only for who cannot be delivered messages of its own: its question could name any subject.
+    """
 
 
 def _permissions(
@@ -113,6 +117,8 @@ def _gateway() -> Permissions:
             consumer_info(streams.EVENTS, streams.HISTORY_CONSUMER),
             *_by_key(*written),
             *_whole(*watched),
+            # Whether a key was put there, or copied out of another stream.
+            message_get(bucket_stream(streams.KEYS)),
         ],
         subscribe=[
             subjects.CHUNKS,
@@ -120,6 +126,7 @@ def _gateway() -> Permissions:
             subjects.LIVE,
             subjects.SETTINGS,
             *(bucket_key(bucket, _ALL) for bucket in watched),
+            f"{WORKERS_ANSWER}.{_ALL}",
         ],
     )
 
@@ -130,6 +137,8 @@ def _worker() -> Permissions:
         publish=[
             # A pull is withdrawn by a message of its own to its inbox.
             f"{Identity.WORKER.inbox}.{_ALL}",
+            # It may not answer wherever a question says: workers hear what they say themselves.
+            f"{WORKERS_ANSWER}.{_ALL}",
             subjects.CHUNKS,
             # To the worker that it takes a completion over from, and its own probes.
             subjects.CONTROL,
@@ -147,7 +156,6 @@ def _worker() -> Permissions:
             *_by_key(streams.CANCELLATIONS, streams.CATALOG),
         ],
         subscribe=[subjects.CONTROL, subjects.WATCHED, subjects.WORKERS, subjects.SYNC],
-        responds=True,
     )
 
 

@@ -16,6 +16,7 @@ from shared.contracts import streams, subjects
 from shared.contracts.audit import ACTOR, Actor
 from shared.contracts.chat import Failure
 from shared.contracts.history import Reply
+from shared.contracts.identities import is_inbox
 from shared.contracts.questions import Question
 from shared.contracts.wire import WireModel
 from shared.errors import ChatError, HistoryUnavailable, InvalidRequest, PayloadTooLarge
@@ -137,8 +138,11 @@ def _actor_of(message: NatsMessage) -> Actor | None:
 
 async def _undecoded(message: NatsMessage) -> bytes:
     # A payload that FastStream cannot decode would get no answer at all.
-    if is_copy(message.headers):
-        log.error("copy_refused", subject=message.raw_message.subject)
+    raw = message.raw_message
+    # A question wants an answer. What the broker delivers where somebody has told it to, a copy or
+    # a request out of the queue, does not come from an inbox.
+    if is_copy(message.headers) or not is_inbox(raw.reply):
+        log.error("copy_refused", subject=raw.subject)
         return b""
     return message.body
 

@@ -33,6 +33,11 @@ def message_delete(stream: str) -> str:
     return f"STREAM.MSG.DELETE.{stream}"
 
 
+def message_get(stream: str) -> str:
+    """Read one message with its head as it was stored."""
+    return f"STREAM.MSG.GET.{stream}"
+
+
 def direct_get(stream: str, subject: str | None = None) -> str:
     """Read a stream by sequence, by time or in batches; with ``subject`` only its last message."""
     return f"DIRECT.GET.{stream}" if subject is None else f"DIRECT.GET.{stream}.{subject}"

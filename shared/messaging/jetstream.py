@@ -1,5 +1,6 @@
 """JetStream as Parley uses it: publish once, read directly, delete; raw where nats-py lacks it."""
 
+import base64
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
@@ -12,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from shared.contracts.jetstream_api import API, direct_get, message_delete
+from shared.contracts.jetstream_api import API, direct_get, message_delete, message_get
 from shared.errors import BrokerUnavailable
 from shared.messaging.lost import LOST
 
@@ -136,6 +137,15 @@ class JetStream:
         """The message with this sequence number; ``None`` if it is gone."""
         query = json.dumps({"seq": sequence}).encode()
         return _stored(await self._request(API + direct_get(stream), query))
+
+    async def stored_head(self, stream: str, sequence: int) -> bytes:
+        """The head of a message as it was stored, without what Direct Get adds to it.
+
+        Raises:
+            ApiError: the message is gone.
+        """
+        reply = await self.api(message_get(stream), {"seq": sequence})
+        return base64.b64decode(reply["message"].get("hdrs", ""))
 
     async def replay(
         self, stream: str, subject: str, *, start: int = 1, batch: int = 256

@@ -11,7 +11,7 @@ from deploy.asyncapi.channel import Channel
 from deploy.asyncapi.nats_channels import nats_channels
 from deploy.nats.permissions import PERMISSIONS, matches
 from shared.contracts import streams, subjects
-from shared.contracts.identities import Identity
+from shared.contracts.identities import WORKERS_ANSWER, Identity
 from shared.contracts.jetstream_api import API, bucket_key
 from shared.contracts.streams import Capacity
 
@@ -113,7 +113,24 @@ def test_who_answers_may_answer_and_nobody_else() -> None:
         if channel.reply is not None
         for party in parties(channel, "receive")
     }
-    assert {each for each in Identity if PERMISSIONS[each].responds} == answering
+    # Workers in one place; others wherever they are asked to.
+    anywhere = {each for each in Identity if PERMISSIONS[each].responds}
+    assert anywhere == answering - {Identity.WORKER}
+    place = f"{WORKERS_ANSWER}.anything"
+    assert {each for each in Identity if may(each, "publish", place)} == {Identity.WORKER}
+    assert {each for each in Identity if may(each, "subscribe", place)} == {Identity.GATEWAY}
+
+
+@pytest.mark.parametrize("identity", Identity)
+def test_who_answers_wherever_a_question_says_cannot_put_one_to_himself(identity: Identity) -> None:
+    granted = PERMISSIONS[identity]
+    both = [
+        (said, heard)
+        for said in granted.publish
+        for heard in granted.subscribe
+        if matches(said, heard) or matches(heard, said)
+    ]
+    assert not (granted.responds and both)
 
 
 @pytest.mark.parametrize("bucket", streams.BUCKETS)

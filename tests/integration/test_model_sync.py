@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from shared.contracts import subjects
 from shared.contracts.workers import EngineRelisted
+from shared.messaging.asking import new_answer_inbox
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.inference_worker.world import World, a_world
 from tests.support.nats_server import NatsServer
@@ -152,7 +153,7 @@ async def test_a_worker_that_is_stopped_during_a_sync_ends_in_time(
         if message.data:
             replies.append(EngineRelisted.from_bytes(message.data))
 
-    inbox = client.new_inbox()
+    inbox = new_answer_inbox()
     await client.subscribe(f"{inbox}.*", cb=receive)
     for number in range(20):
         await client.publish(subjects.SYNC, b"", reply=f"{inbox}.{number}")

@@ -9,10 +9,11 @@ import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
-from deploy.nats.permissions import PERMISSIONS
+from deploy.nats.permissions import PERMISSIONS, matches
 from shared.contracts import streams, subjects
-from shared.contracts.identities import Identity
+from shared.contracts.identities import WORKERS_ANSWER, Identity
 from shared.contracts.ids import new_completion_id
 from shared.contracts.streams import Capacity
 from shared.errors import BrokerUnavailable
@@ -83,6 +84,7 @@ MUST_NOT_PUBLISH: Final = [
     *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.DEAD_LETTERS}") for who in (P, G, W, O)),
     *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.EVENTS}") for who in Identity),
     *((who, f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}") for who in Identity),
+    *((who, "$JS.API.STREAM.MSG.GET.KV_keys") for who in (P, W, H, O)),
     *((who, f"$JS.API.CONSUMER.CREATE.{streams.REQUESTS}.mine.>") for who in Identity),
     *((who, f"$JS.API.CONSUMER.DURABLE.CREATE.{streams.REQUESTS}.mine") for who in (G, W, H, O)),
     *((who, f"$JS.API.CONSUMER.DELETE.{streams.REQUESTS}.w_demo_a") for who in Identity),
@@ -106,6 +108,8 @@ MUST_NOT_PUBLISH: Final = [
     # A reply that nobody has asked for.
     *((who, f"{other.inbox}.x.y") for who in Identity for other in Identity if other is not who),
     *((who, "_INBOX.x.y") for who in Identity),
+    # Only workers answer where workers answer.
+    *((who, f"{WORKERS_ANSWER}.x") for who in (P, G, H, O)),
     *((who, "$SYS.REQ.SERVER.PING") for who in Identity),
     *((who, "$SYS.REQ.ACCOUNT.$G.CONNZ") for who in Identity),
     *((who, "anything.else") for who in Identity),
@@ -116,6 +120,7 @@ MUST_NOT_SUBSCRIBE: Final = [
     *((who, "$SYS.>") for who in Identity),
     *((who, "_INBOX.>") for who in Identity),
     *((who, f"{other.inbox}.>") for who in Identity for other in Identity if other is not who),
+    *((who, f"{WORKERS_ANSWER}.>") for who in (P, W, H, O)),
     *((who, "chat.requests.>") for who in Identity),
     *((who, "chat.events.>") for who in Identity),
     *((who, "chat.dead_letters.>") for who in Identity),
@@ -248,6 +253,51 @@ async def test_an_answer_may_be_given_once_and_only_to_who_has_asked(broker: Nat
         await eventually(lambda: len(history.refused) == 1 and len(replies) == 1)
     assert len(broker.violations()) == 1
     await gateway.close()
+
+
+@pytest.mark.parametrize("identity", Identity)
+async def test_who_asks_himself_may_not_answer_wherever_his_question_says(
+    broker: NatsServer, identity: Identity
+) -> None:
+    # The broker lets who has received a question publish to its reply subject, whatever it is.
+    granted = PERMISSIONS[identity]
+    both = [
+        pattern.replace("*", ID).replace(">", ID)
+        for pattern in granted.publish
+        if any(matches(heard, pattern) or matches(pattern, heard) for heard in granted.subscribe)
+    ]
+    wanted = ["chat.history.create_key", "$KV.keys.key.x", "$JS.API.STREAM.DELETE.CHAT_EVENTS"]
+    tried = [target for target in wanted if not _may_publish(identity, target)]
+    heard: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        # Where a stream has stored a question, its acknowledgement is the broker's own.
+        if message.reply:
+            heard.append(message.subject)
+
+    everybody = await connect(broker.url)
+    await everybody.subscribe("chat.history.>", cb=hear)
+    await everybody.subscribe("$KV.keys.>", cb=hear)
+    await everybody.flush()
+    async with intruder(broker, identity) as attack:
+        for own in both:
+            questions = await attack.client.subscribe(own)
+            for target in tried:
+                await attack.client.publish(own, b"", reply=target)
+                assert (await questions.next_msg(timeout=5)).reply == target
+                await attack.client.publish(target, b"", reply=f"{identity.inbox}.reply")
+        await attack.client.flush()
+        await eventually(lambda: len(attack.refused) >= len(both) * len(tried))
+    await everybody.flush()
+    assert heard == []
+    assert len(broker.violations()) == len(both) * len(tried)
+    info = await JetStream(everybody).api(f"STREAM.INFO.{streams.EVENTS}")
+    assert info["config"]["name"] == streams.EVENTS
+    await everybody.close()
+
+
+def _may_publish(identity: Identity, subject: str) -> bool:
+    return any(matches(pattern, subject) for pattern in PERMISSIONS[identity].publish)
 
 
 async def stays_outside(broker: NatsServer, url: str, **options: object) -> None:

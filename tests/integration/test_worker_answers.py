@@ -15,6 +15,7 @@ from shared.contracts.dead_letters import REASON
 from shared.contracts.frames import FrameKind
 from shared.contracts.ids import CompletionId, new_completion_id
 from shared.contracts.workers import WorkerProbe
+from shared.messaging.asking import ask_workers
 from shared.messaging.buckets import Bucket
 from tests.fakes.inference_worker.world import DEMO, World, a_world
 from tests.support.nats_server import NatsServer
@@ -199,7 +200,7 @@ async def test_a_worker_starts_without_its_engine_and_offers_its_models_once_it_
 
     async def probe() -> bool:
         try:
-            reply = await world.client.request(subjects.workers(DEMO), b"", timeout=1)
+            reply = await ask_workers(world.client, subjects.workers(DEMO), b"", timeout=1)
         except nats.errors.NoRespondersError:
             return False
         return WorkerProbe.from_bytes(reply.data).slots == 4

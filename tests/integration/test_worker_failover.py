@@ -13,6 +13,7 @@ from shared.contracts import streams, subjects
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId, UserId, new_completion_id
 from shared.contracts.workers import Watched
+from shared.messaging.asking import ask_workers
 from tests.fakes.inference_worker.requests import NOON
 from tests.fakes.inference_worker.world import DEMO, WorkerProcess, World, a_world
 from tests.support.nats_server import NatsServer
@@ -442,7 +443,7 @@ async def _whole(world: World, seed: int) -> str:
 
 async def _nobody_serves(world: World) -> bool:
     try:
-        await world.client.request(subjects.workers(DEMO), b"", timeout=0.5)
+        await ask_workers(world.client, subjects.workers(DEMO), b"", timeout=0.5)
     except nats.errors.NoRespondersError:
         return True
     return False

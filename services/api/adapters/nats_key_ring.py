@@ -5,6 +5,8 @@ each reconnect the bucket is read from its start, as the broker may have lost it
 """
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -22,10 +24,12 @@ from shared.contracts.api_keys import COMPLETE, COPY, KeyCopy
 from shared.contracts.user_purge import UNDER_WAY, WORD
 from shared.errors import BrokerUnavailable
 from shared.messaging.buckets import Bucket, is_gone
-from shared.messaging.jetstream import JetStream
+from shared.messaging.copies import is_copy, is_stored_copy
+from shared.messaging.jetstream import NOT_FOUND, ApiError, JetStream, StoredMessage
 
 log = structlog.stdlib.get_logger(__name__)
 
+_AT_ONCE: Final = 100
 _LOOK_EVERY: Final = 0.5
 """Seconds: half of what a revocation may take where the subscription has not heard it."""
 
@@ -52,6 +56,8 @@ class NatsKeyFeed:
         self._complete = bucket.subject(COMPLETE)
         self._stream = streams.bucket_stream(streams.KEYS)
         self._next = 1
+        self._looked_at: dict[str, tuple[int, datetime]] = {}
+        """Where and when the messages stand that are known to be history's own."""
         self._said_complete = asyncio.Event()
         self._subscription: Subscription | None = None
 
@@ -73,10 +79,9 @@ class NatsKeyFeed:
         complete, following = False, 1
         with refusals_mean_unavailable():
             # Behind the subscription on the same connection: nothing is missed between the two.
-            async for stored in self._jetstream.replay(self._stream, self._subject):
-                following = stored.sequence + 1
-                if is_gone(stored.headers):
-                    continue
+            held = [it async for it in self._jetstream.replay(self._stream, self._subject)]
+            following = held[-1].sequence + 1 if held else 1
+            for stored in await self._own([it for it in held if not is_gone(it.headers)]):
                 complete = complete or stored.subject == self._complete
                 copy = self._read(stored.subject, stored.data)
                 if copy is not None:
@@ -108,10 +113,41 @@ class NatsKeyFeed:
             async for stored in self._jetstream.replay(
                 self._stream, self._subject, start=self._next
             ):
+                if not await self._is_copied(stored):
+                    self._take(stored.subject, stored.data)
                 self._next = stored.sequence + 1
-                self._take(stored.subject, stored.data)
+
+    async def _own(self, held: Sequence[StoredMessage]) -> list[StoredMessage]:
+        """Those that history has put there, some at a time."""
+        own: list[StoredMessage] = []
+        for start in range(0, len(held), _AT_ONCE):
+            some = held[start : start + _AT_ONCE]
+            copied = await asyncio.gather(*map(self._is_copied, some))
+            own += [it for it, is_copied in zip(some, copied, strict=True) if not is_copied]
+        return own
+
+    async def _is_copied(self, stored: StoredMessage) -> bool:
+        """Whether it was not history that put it there."""
+        at = (stored.sequence, stored.time)
+        if self._looked_at.get(stored.subject) == at:
+            return False
+        try:
+            head = await self._jetstream.stored_head(self._stream, stored.sequence)
+        except ApiError as error:
+            if error.err_code not in NOT_FOUND:
+                raise
+            # Replaced meanwhile: what is there now comes behind it.
+            return True
+        if is_stored_copy(head):
+            log.error("copy_refused", subject=stored.subject)
+            return True
+        self._looked_at[stored.subject] = at
+        return False
 
     async def _receive(self, message: Msg) -> None:
+        if is_copy(message.headers):
+            log.error("copy_refused", subject=message.subject)
+            return
         if message.subject == self._complete:
             self._said_complete.set()
         self._take(message.subject, message.data)

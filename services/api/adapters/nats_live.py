@@ -13,6 +13,7 @@ from shared.contracts import subjects
 from shared.contracts.ids import SessionId, UserId
 from shared.contracts.live import LiveEvent
 from shared.errors import BrokerUnavailable
+from shared.messaging.copies import is_copy
 from shared.messaging.lost import LOST
 from shared.messaging.subscriptions import ProvenSubscription
 
@@ -67,6 +68,9 @@ class _Ear:
         self._missed()
 
     async def _receive(self, message: Msg) -> None:
+        if is_copy(message.headers):
+            log.error("copy_refused", subject=message.subject)
+            return
         try:
             event = LiveEvent.from_bytes(message.data)
         except ValidationError:

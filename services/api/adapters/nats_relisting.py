@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Final
 
 import structlog
 from nats.aio.client import Client
@@ -13,9 +12,8 @@ from pydantic import ValidationError
 from shared.contracts import subjects
 from shared.contracts.workers import EngineRelisted
 from shared.errors import BrokerUnavailable
+from shared.messaging.asking import is_nobody, new_answer_inbox
 from shared.messaging.lost import LOST
-
-_NO_RESPONDERS: Final = "503"
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,7 +32,7 @@ class NatsRelisting:
         complete = asyncio.Event()
 
         async def receive(message: Msg) -> None:
-            if not message.data and (message.headers or {}).get("Status") == _NO_RESPONDERS:
+            if is_nobody(message):
                 complete.set()
                 return
             try:
@@ -46,7 +44,7 @@ class NatsRelisting:
             if replies.keys() >= set(expected):
                 complete.set()
 
-        inbox = self._client.new_inbox()
+        inbox = new_answer_inbox()
         try:
             subscription = await self._client.subscribe(inbox, cb=receive)
             try:

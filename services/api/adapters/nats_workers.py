@@ -10,6 +10,7 @@ from shared.contracts import subjects
 from shared.contracts.ids import CompletionId
 from shared.contracts.workers import ControlRequest
 from shared.errors import BrokerUnavailable
+from shared.messaging.asking import ask_workers
 from shared.messaging.lost import LOST
 
 _TIMEOUT: Final = 0.3
@@ -43,7 +44,7 @@ class NatsWorkers:
         if not self._client.is_connected:
             raise BrokerUnavailable("NATS is not connected.")
         try:
-            await self._client.request(subject, payload, timeout=_TIMEOUT)
+            await ask_workers(self._client, subject, payload, timeout=_TIMEOUT)
         except nats.errors.NoRespondersError:
             return Heard.NOBODY
         except nats.errors.TimeoutError as error:

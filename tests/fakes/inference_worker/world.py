@@ -36,6 +36,7 @@ from shared.contracts.workers import (
     ProvisionModel,
     WorkerAnnouncement,
 )
+from shared.messaging.asking import ask_workers
 from shared.messaging.jetstream import JetStream
 from shared.observability.logging import READY
 from tests.fakes.inference_worker.requests import request
@@ -218,9 +219,8 @@ class World:
     async def control(self, completion_id: CompletionId, op: str) -> ControlReply:
         """Ask whoever runs it."""
         asked = ControlRequest.model_validate({"op": op})
-        reply = await self.client.request(
-            subjects.control(completion_id), asked.to_bytes(), timeout=1
-        )
+        subject = subjects.control(completion_id)
+        reply = await ask_workers(self.client, subject, asked.to_bytes(), timeout=1)
         return ControlReply.from_bytes(reply.data)
 
     async def queued(self) -> int:
