@@ -52,7 +52,6 @@ def create(
     from shared.clock import utc_now
     from shared.contracts.ids import UserId
 
-    lifetime = keys.lifetime(expires)
     wish = Wish(
         UserId(user),
         name=name,
@@ -62,7 +61,7 @@ def create(
         concurrent=concurrent,
         tokens_per_month=budget_tokens,
         money_per_month=keys.amount(budget_money),
-        expires_at=utc_now() + lifetime if lifetime is not None else None,
+        expires_at=keys.expiry(expires, utc_now()),
     )
     made = _commands(data_dir).create(wish)
     typer.echo(json.dumps(made) if as_json else made["key"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -97,17 +97,17 @@ class KeyCommands:
             raise LauncherError(sentence) from error
 
 
-def lifetime(text: str | None) -> timedelta | None:
-    """The duration behind ``--expires``.
+def expiry(text: str | None, now: datetime) -> datetime | None:
+    """The moment behind ``--expires``.
 
     Raises:
-        WrongSetting: it is none.
+        WrongSetting: it is none, or beyond the calendar.
     """
     if text is None:
         return None
     try:
-        return TypeAdapter(Duration).validate_python(text)
-    except ValidationError as error:
+        return now + TypeAdapter(Duration).validate_python(text)
+    except (ValidationError, OverflowError) as error:
         sentence = "--expires reads like 90d, 12h or 30m."
         raise WrongSetting(sentence) from error
 
@@ -128,21 +128,34 @@ def amount(text: str | None) -> Decimal | None:
 
 
 def patterns(texts: list[str] | None) -> list[str] | None:
-    """``--models 'llama*,demo' --models qwen``, as a list."""
-    found = [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
-    return found or None
+    """``--models 'llama*,demo' --models qwen``, as a list.
+
+    Raises:
+        WrongSetting: it names none: a key without patterns may ask every model, and whoever writes
+            the flag means some (a variable of a script may be empty).
+    """
+    if not texts:
+        return None
+    found = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    if not found:
+        raise WrongSetting("--models names no model; leave it out for a key that may ask them all.")
+    return found
 
 
 def lines(keys: list[dict[str, Any]]) -> Iterator[str]:
     """A table for people."""
-    rows = [{**key, "state": _state(key)} for key in keys]
+    shown = [{**key, "state": _state(key)} for key in keys]
+    rows = [{column: _on_one_line(str(key[column])) for column in _COLUMNS} for key in shown]
     widths = {
-        column: max(len(column), *(len(str(row[column])) for row in rows))
-        for column in _COLUMNS
-        if rows
+        column: max(len(column), *(len(row[column]) for row in rows)) for column in _COLUMNS if rows
     }
     for row in ({column: column.upper() for column in _COLUMNS}, *rows) if rows else ():
         yield "  ".join(f"{row[column]:<{widths[column]}}" for column in _COLUMNS).rstrip()
+
+
+def _on_one_line(text: str) -> str:
+    """Without what a terminal obeys, or would take for a row of its own: others have written it."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _state(key: Mapping[str, Any]) -> str:
