@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
+from typing import Final
 
 from deploy.nats.configuration import Configuration
 from deploy.nats.keys import Keys
 from shared.nkey_seeds import WrongSeed
 
+_EXTRA: Final = "extra.conf"
+_YOURS: Final = (
+    "# Yours: a tls block, for one. nats-server.conf includes it; it is never written again.\n"
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write ``nats-server.conf`` and ``keys/*.nk``; keys that are there stay."""
+    """Write ``nats-server.conf`` and ``keys/*.nk``; keys and ``extra.conf`` that are there stay."""
     asked = _parser().parse_args(arguments)
     directory: Path = asked.directory
     try:
@@ -24,7 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
             public_keys=public_keys,
             monitor=asked.monitor,
             max_file=asked.max_file,
+            extra=_EXTRA,
         )
+        with contextlib.suppress(FileExistsError), (directory / _EXTRA).open("x") as extra:
+            extra.write(_YOURS)
         path = directory / "nats-server.conf"
         path.write_text(configuration.text(), encoding="utf-8")
     except WrongSeed as error:

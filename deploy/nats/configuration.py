@@ -36,7 +36,7 @@ authorization {{
 {users}
   ]
 }}
-"""
+{extra}"""
 # As long as the slowest answer may take: history copies whole sessions.
 _RESPONSES: Final = '{ max: 1, expires: "2m" }'
 
@@ -56,6 +56,8 @@ class Configuration:
     """``host:port`` of the monitoring page, which asks nobody who they are: loopback only."""
     max_file: str = "8GB"
     """What JetStream's files may take."""
+    extra: str | None = None
+    """A file beside this one with what belongs to its machine alone, such as a ``tls`` block."""
 
     def text(self, *more_users: str) -> str:
         """The file.
@@ -74,6 +76,7 @@ class Configuration:
             store=_quoted(str(self.store)),
             max_file=self.max_file,
             users="\n".join((*users, *more_users)),
+            extra=f"include {_quoted(self.extra)}\n" if self.extra else "",
         )
 
 

@@ -277,6 +277,18 @@ def test_the_written_configuration_is_one_that_the_server_runs_with(
     seeds = [read_seed(Keys(tmp_path / "keys").file(identity)) for identity in Identity]
     assert not [seed for seed in seeds if seed in text]
 
+    # What an administrator adds survives a new key, and holds.
+    (tmp_path / "extra.conf").write_text("max_connections: 7\n")
+    Keys(tmp_path / "keys").file(Identity.WORKER).unlink()
+    assert write_configuration(arguments) == 0
+    assert written.read_text() != text
+    assert (tmp_path / "extra.conf").read_text() == "max_connections: 7\n"
+    (tmp_path / "extra.conf").write_text("no such setting: {")
+    broken = subprocess.run(
+        [BINARY, "-t", "-c", written], capture_output=True, timeout=20, check=False
+    )
+    assert broken.returncode != 0
+
     Keys(tmp_path / "keys").file(Identity.GATEWAY).write_text("no key")
     assert write_configuration(arguments) == 2
     assert "remove it, and another is made" in capsys.readouterr().err
