@@ -1,6 +1,7 @@
 """API keys: the record first, then the copy that gateways watch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from services.history.key_ports import KeyCopies, KeyStore
@@ -26,10 +27,26 @@ _LATEST = datetime.max.replace(tzinfo=UTC)
 class ApiKeys:
     """Every method raises ``HistoryUnavailable`` when the database or the broker is away."""
 
-    def __init__(self, store: KeyStore, copies: KeyCopies, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        copies: KeyCopies,
+        *,
+        now: Callable[[], datetime],
+        doubted: Callable[[], None],
+    ) -> None:
+        """Describe it.
+
+        Args:
+            store: The record.
+            copies: What gateways watch.
+            now: The time.
+            doubted: Called when a copy may not be what the record says: it is to be looked at soon.
+        """
         self._store = store
         self._copies = copies
         self._now = now
+        self._doubted = doubted
 
     async def create(self, command: CreateKey) -> KeyReply:
         """Keep it, and let gateways know it.
@@ -48,10 +65,8 @@ class ApiKeys:
         record = await self._store.create(wanted)
         if record.digest != wanted.digest:
             raise InvalidRequest("There is another key with this id.", param="id")
-        try:
+        with self._telling():
             await self._copies.create(record.digest, record.to_copy())
-        except BrokerUnavailable as error:
-            raise _not_copied(error) from error
         return KeyReply(key=record.to_key())
 
     async def page(self, query: ListKeys) -> KeyPage:
@@ -72,11 +87,22 @@ class ApiKeys:
         record = await self._store.revoke(command.key_id, to_milliseconds(self._now()))
         if record is None:
             raise KeyNotFound("There is no such key.", param="id")
-        try:
+        with self._telling():
             await self._copies.put(record.digest, record.to_copy())
+        return KeyReply(key=record.to_key())
+
+    @contextmanager
+    def _telling(self) -> Generator[None]:
+        told = False
+        try:
+            yield
+            told = True
         except BrokerUnavailable as error:
             raise _not_copied(error) from error
-        return KeyReply(key=record.to_key())
+        finally:
+            # Also where the time for the command is over.
+            if not told:
+                self._doubted()
 
 
 def _check(command: CreateKey, now: datetime) -> None:

@@ -142,7 +142,9 @@ class _History:
                     KeptSettings(MongoSettingsStore(database), news),
                 ),
                 *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
-                *key_operations(ApiKeys(keys, copies, now=utc_now)),
+                *key_operations(
+                    ApiKeys(keys, copies, now=utc_now, doubted=self._key_copying.doubt)
+                ),
                 *user_operations(self._users),
             ),
             workers=options.query_workers,

@@ -29,6 +29,10 @@ class KeyCopying:
         self._clock = clock
         self._due = clock()
 
+    def doubt(self) -> None:
+        """Something may not have been copied: look through all of it the next time."""
+        self._due = self._clock()
+
     async def mend(self) -> None:
         """Make the copy what the record says, if it is not complete or was not looked at for long.
 
@@ -38,8 +42,13 @@ class KeyCopying:
         """
         if self._clock() < self._due and await self._copies.is_complete():
             return
-        await self._mend_all()
-        self._due = self._clock() + _LOOK_THROUGH
+        # Before it is read: what is doubted meanwhile is looked at again.
+        before, self._due = self._due, self._clock() + _LOOK_THROUGH
+        try:
+            await self._mend_all()
+        except BaseException:
+            self._due = min(before, self._due)
+            raise
 
     async def _mend_all(self) -> None:
         # In this order: whoever makes a key stores it before it is copied, so a copy without a

@@ -95,7 +95,7 @@ class _AnyQuestion(FakeAsking):
         )
         history.add(
             *preset_operations(Presets(presets, now=utc_now), kept),
-            *key_operations(ApiKeys(keys, copies, now=lambda: NOON)),
+            *key_operations(ApiKeys(keys, copies, now=lambda: NOON, doubted=lambda: None)),
             *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
             *user_operations(purging),
         )

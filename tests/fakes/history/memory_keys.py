@@ -1,5 +1,6 @@
 """``KeyStore`` and ``KeyCopies`` in memory, with the same rules as the real ones."""
 
+import asyncio
 from collections.abc import Mapping
 from itertools import count
 
@@ -49,12 +50,16 @@ class MemoryKeyStore:
 
 
 class MemoryKeyCopies:
-    """A dictionary with revisions; ``available = False`` is a broker that is away."""
+    """A dictionary with revisions; ``available = False`` is a broker that is away.
+
+    With ``hangs = True`` it takes what is put and does nothing with it.
+    """
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}
         self.complete = False
         self.available = True
+        self.hangs = False
         self._revisions = count(1)
 
     def _check(self) -> None:
@@ -81,6 +86,8 @@ class MemoryKeyCopies:
 
     async def put(self, digest: str, copy: KeyCopy) -> None:
         self._check()
+        if self.hangs:
+            await asyncio.Event().wait()
         self.held[digest] = Held(copy, next(self._revisions))
 
     async def is_complete(self) -> bool:

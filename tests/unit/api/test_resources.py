@@ -328,7 +328,14 @@ def test_a_list_that_lets_in_more_than_it_says_is_refused(wrong: dict[str, str])
         ApiSettings.model_validate(wrong)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "::", "example.org"])  # noqa: S104
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0", "192.168.0.7", "::", "example.org", "", "0", "127.1", "2130706433", "0x7f000001",  # noqa: S104
+        "0177.0.0.1", "::ffff:0.0.0.0", "::ffff:192.168.0.7", "[::]", "fe80::1%lo", "127.0.0.1 ",
+        "127.0.0.1.example.org", "localhost.example.org",
+    ],
+)  # fmt: skip
 def test_local_mode_listens_on_loopback_only(host: str) -> None:
     with pytest.raises(ValidationError, match="must be a loopback address"):
         ApiSettings(host=host)

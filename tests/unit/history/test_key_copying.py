@@ -1,5 +1,7 @@
 """The copy of the keys follows the record, and a revocation outlives everything."""
 
+import asyncio
+
 import pytest
 
 from services.history.api_keys import ApiKeys
@@ -17,12 +19,15 @@ class Scene:
 
     def __init__(self) -> None:
         self.store, self.copies = MemoryKeyStore(), MemoryKeyCopies()
-        self.keys = ApiKeys(self.store, self.copies, now=utc_now)
+        self.keys = ApiKeys(self.store, self.copies, now=utc_now, doubted=self.doubt)
         self.time = 0.0
         self.copying = KeyCopying(self.store, self.copies, clock=lambda: self.time)
 
     def copy(self, digest: str) -> KeyCopy | None:
         return self.copies.held[digest].copy if digest in self.copies.held else None
+
+    def doubt(self) -> None:
+        self.copying.doubt()
 
     def revoked(self, digest: str) -> bool:
         copy = self.copy(digest)
@@ -97,6 +102,32 @@ async def test_a_revocation_that_did_not_reach_the_copy_is_told_and_made_good(
     scene.copies.available = True
     assert not scene.revoked(made.digest)
 
+    # At once, although it is complete and was looked at just now.
+    await scene.copying.mend()
+    assert scene.revoked(made.digest)
+
+
+async def test_a_revocation_whose_time_is_over_before_it_is_copied_is_made_good_at_once(
+    scene: Scene,
+) -> None:
+    made = command()
+    await scene.keys.create(made)
+    await scene.copying.mend()
+    scene.copies.hangs = True
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(scene.keys.revoke(RevokeKey(key_id=made.key_id)), 0.01)
+    scene.copies.hangs = False
+    assert not scene.revoked(made.digest)
+
+    await scene.copying.mend()
+    assert scene.revoked(made.digest)
+
+
+async def test_what_differs_without_a_word_is_found_within_a_minute(scene: Scene) -> None:
+    made = command()
+    await scene.keys.create(made)
+    await scene.copying.mend()
+    await scene.store.revoke(made.key_id, 1)
     await scene.copying.mend()
     assert not scene.revoked(made.digest), "complete, and looked at just now"
     scene.time += 60

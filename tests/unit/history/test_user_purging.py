@@ -49,7 +49,7 @@ class Scene:
         self.marks = MemoryPurgeMarks(self.store.marks)
         self.now = LATER
         self.recorder = Recorder(self.store)
-        self.keys = ApiKeys(self.key_store, self.copies, now=lambda: self.now)
+        self.keys = ApiKeys(self.key_store, self.copies, now=lambda: self.now, doubted=lambda: None)
         self.purging = UserPurging(
             self.marks,
             MemoryUserStore(self.store, MemoryPresetStore(), MemorySettingsStore()),
