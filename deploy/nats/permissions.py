@@ -117,8 +117,8 @@ def _gateway() -> Permissions:
             consumer_info(streams.EVENTS, streams.HISTORY_CONSUMER),
             *_by_key(*written),
             *_whole(*watched),
-            # Whether a key was put there, or copied out of another stream.
-            message_get(bucket_stream(streams.KEYS)),
+            # Whether a key or a ticket was put there, or copied out of another stream.
+            *(message_get(bucket_stream(each)) for each in (streams.KEYS, streams.IDEMPOTENCY)),
         ],
         subscribe=[
             subjects.CHUNKS,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from services.api.access.key_ring import KeyRing
 from services.api.access.refusals import NotAuthenticated
 from services.api.adapters.nats_key_ring import NatsKeyFeed
 from services.api.adapters.nats_live import NatsLive
+from services.api.adapters.nats_tickets import NatsTickets
+from services.api.ports.tickets import TicketEntry
 from services.history.adapters.nats_key_copies import NatsKeyCopies
 from shared.clock import utc_now
 from shared.contracts import session_questions as asked
@@ -206,6 +209,28 @@ async def test_a_gateway_believes_no_key_that_was_copied_into_the_bucket(
         with pytest.raises(NotAuthenticated):
             ring.find(secret)
     assert not departures.departing(USER)
+    await gateway.close()
+
+
+async def test_a_gateway_takes_no_ticket_that_was_copied_into_the_bucket(
+    provisioned: JetStream, nats_server: NatsServer, traitor: Client
+) -> None:
+    gateway = await connect(nats_server.url, Identity.GATEWAY)
+    tickets = NatsTickets(JetStream(gateway))
+    until = utc_now() + timedelta(minutes=1)
+    entry = TicketEntry(user_id=USER, roles=[ADMIN], models=["*"], valid_until=until)
+    digest = digest_of("any text")
+    subject = f"$KV.idempotency.ticket.{digest}"
+    await smuggle(traitor, entry.to_bytes(), subject)
+
+    async def stored() -> bool:
+        stream = streams.bucket_stream(streams.IDEMPOTENCY)
+        return await provisioned.last(stream, subject) is not None
+
+    await eventually(stored)
+    with capture_logs() as said:
+        assert await tickets.take(digest) is None
+    assert [line["event"] for line in said] == ["copy_refused"]
     await gateway.close()
 
 

@@ -84,7 +84,8 @@ MUST_NOT_PUBLISH: Final = [
     *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.DEAD_LETTERS}") for who in (P, G, W, O)),
     *((who, f"$JS.API.STREAM.MSG.DELETE.{streams.EVENTS}") for who in Identity),
     *((who, f"$JS.API.STREAM.MSG.GET.{streams.EVENTS}") for who in Identity),
-    *((who, "$JS.API.STREAM.MSG.GET.KV_keys") for who in (P, W, H, O)),
+    *((who, f"$JS.API.STREAM.MSG.GET.KV_{bucket}") for who in (P, W, H, O)
+      for bucket in ("keys", "idempotency")),
     *((who, f"$JS.API.CONSUMER.CREATE.{streams.REQUESTS}.mine.>") for who in Identity),
     *((who, f"$JS.API.CONSUMER.DURABLE.CREATE.{streams.REQUESTS}.mine") for who in (G, W, H, O)),
     *((who, f"$JS.API.CONSUMER.DELETE.{streams.REQUESTS}.w_demo_a") for who in Identity),
