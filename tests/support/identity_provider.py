@@ -62,6 +62,8 @@ class IdentityProvider:
         """It takes connections and says nothing."""
         self.body: bytes | None = None
         """What it says instead of its keys."""
+        self.encoding = "identity"
+        """How it says that this is encoded."""
         self._server: asyncio.Server | None = None
         self._port = 0
 
@@ -102,11 +104,13 @@ class IdentityProvider:
         else:
             answer = {"keys": self.keys}
         body = json.dumps(answer).encode()
+        encoding = "identity"
         if path == "/keys" and self.body is not None:
-            body = self.body
+            body, encoding = self.body, self.encoding
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+            b"content-encoding: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (encoding.encode(), len(body), body)
         )
         await writer.drain()
         writer.close()

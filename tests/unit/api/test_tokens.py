@@ -1,6 +1,8 @@
 """Tokens of an identity provider, with real keys from a real server."""
 
 import asyncio
+import gzip
+import json
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -331,6 +333,21 @@ async def test_without_any_key_it_cannot_be_told_until_the_provider_answers(
     scene.provider.body = None
     scene.clock.time += 2
     assert (await scene.tokens.find(token)).user_id == "alice"
+
+
+async def test_a_set_of_very_many_keys_is_not_taken(scene: Scene) -> None:
+    token = RSA.sign(scene.provider.claims())
+    scene.provider.keys += [{"kty": "oct"}] * 1000
+    with pytest.raises(IdentityUnavailable):
+        await scene.tokens.find(token)
+
+
+async def test_keys_are_not_unpacked(scene: Scene) -> None:
+    # A few thousand bytes may become gigabytes.
+    scene.provider.body = gzip.compress(json.dumps({"keys": [RSA.public()]}).encode())
+    scene.provider.encoding = "gzip"
+    with pytest.raises(IdentityUnavailable):
+        await scene.tokens.find(RSA.sign(scene.provider.claims()))
 
 
 async def test_a_provider_that_is_not_there_is_not_asked_by_every_token(
