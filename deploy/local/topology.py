@@ -170,7 +170,7 @@ def _defaults(request: Request) -> dict[str, str]:
     """What the user's environment may override."""
     defaults = {"HISTORY_DATABASE": "parley"}
     if request.host in _LOOPBACK:
-        # On any other address the gateway's own, stricter default stands.
+        # On any other address a gateway refuses it, and whoever starts it has to choose.
         defaults["API_AUTH"] = "local"
     return defaults
 
