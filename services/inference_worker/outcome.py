@@ -9,6 +9,12 @@ from services.inference_worker.transcript import Said
 from shared.contracts.chat import CompletionStatus, Failure, Timings, Usage
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
+from shared.contracts.token_estimates import (
+    CHARACTERS,
+    call_at_most,
+    prompt_at_most,
+    unseen_at_most,
+)
 from shared.errors import (
     ChatError,
     EngineBusy,
@@ -108,12 +114,25 @@ def _usage(run: RunCompletion, outcome: Outcome, said: Said) -> Usage | None:
     estimated = prompt is None or (completion is None and said.events > 0)
     estimated = estimated or bool(outcome.finish and outcome.finish.estimated)
     if prompt is None:
-        prompt = sum(len(message.text()) for message in run.messages) // 4
+        prompt = prompt_at_most(run.messages, run.tools, run.window)
     if completion is None:
-        completion = said.tokens or (len(said.text) + len(said.thinking)) // 4
+        completion = _said_at_most(said)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=prompt + completion,
         estimated=estimated,
+    )
+
+
+def _said_at_most(said: Said) -> int:
+    """Tokens of an answer that the engine did not count: it sends about one at a time.
+
+    Not where they are parts of a character or a call, or were held back as the beginning of a stop
+    string.
+    """
+    text = said.text + said.thinking
+    calls = (call.function for call in said.tool_calls)
+    return max(said.tokens + unseen_at_most(text), len(text) // CHARACTERS) + sum(
+        call_at_most(call.name, call.arguments) for call in calls
     )

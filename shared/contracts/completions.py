@@ -58,5 +58,7 @@ class RunCompletion(WireModel):
     the engine finds the prompt too long."""
     omitted: int | None = None
     """How many messages of its session were left out already."""
+    window: int | None = None
+    """Tokens that the model's context holds, as far as its workers said so when it was queued."""
     watch_timeout: timedelta | None = None
     """A worker that hears no ``Watched`` for so long cancels by itself; absent means never."""

@@ -72,6 +72,18 @@ class Catalog:
                 cards.setdefault(subjects.full_model_name(card.name), card)
         return [Offer(shown_name(name), cards[name]) for name in sorted(cards, key=shown_name)]
 
+    def window(self, name: str) -> int | None:
+        """Tokens of the widest context that a worker has for the model; ``None`` for any number."""
+        full = subjects.full_model_name(name)
+        windows = [
+            card.context_length
+            for announcement in self.workers()
+            for card in announcement.models
+            if subjects.full_model_name(card.name) == full
+        ]
+        known = [window for window in windows if window is not None]
+        return max(known) if known and len(known) == len(windows) else None
+
     def find(self, name: str) -> Offer | None:
         """The model of this name, with or without ``:latest``."""
         wanted = shown_name(name)

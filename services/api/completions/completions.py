@@ -29,6 +29,7 @@ from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.ids import SessionId, UserId
+from shared.contracts.token_estimates import prompt_at_most
 from shared.errors import (
     BrokerUnavailable,
     ChatError,
@@ -84,7 +85,8 @@ class Completions:
     async def _admit(self, order: Order, delivery: Delivery | None) -> Running:
         self._preflight.connected()
         caller = order.caller or Caller(order.user_id)
-        estimate = sum(len(message.text()) for message in order.messages) // 4
+        window = self._preflight.window(order.model)
+        estimate = prompt_at_most(order.messages, order.tools, window)
         wanted = Wanted(order.completion_id, order.created_at, estimate)
         permit = await self._limits.enter(caller, wanted)
         try:
@@ -129,7 +131,12 @@ class Completions:
         placed = seat.placed if seat is not None else None
         reply_subject = desk.mailboxes.reply_subject(order.completion_id)
         command = draft_command(
-            order, placed, reply_subject, self._patience, whole=delivery is None
+            order,
+            placed,
+            reply_subject,
+            self._patience,
+            whole=delivery is None,
+            window=self._preflight.window(order.model),
         )
         accepted = draft_accepted(command, placed, lane, self._patience, order)
         payload = command.to_bytes()

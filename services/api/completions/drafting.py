@@ -20,6 +20,7 @@ def draft_command(
     patience: Patience,
     *,
     whole: bool,
+    window: int | None = None,
 ) -> RunCompletion:
     """The request to a worker."""
     grace = timedelta(seconds=patience.grace if order.resumable else 0)
@@ -41,6 +42,7 @@ def draft_command(
         generating_deadline=timedelta(seconds=patience.generating),
         droppable=order.plan.droppable if order.plan is not None else None,
         omitted=order.plan.omitted or None if order.plan is not None else None,
+        window=window,
         watch_timeout=_UNWATCHED + grace,
     )
 

@@ -45,6 +45,10 @@ class Preflight:
         if self._backlog.too_long():
             raise HistoryBacklog("History is too far behind to take on more; try again later.")
 
+    def window(self, model: str) -> int | None:
+        """Tokens of a prompt that somebody may serve; ``None`` for any number."""
+        return self._catalog.window(model)
+
     async def _served(self, model: str) -> None:
         service = await self._workers.probe(model)
         if service is Service.SERVED:

@@ -26,6 +26,7 @@ from shared.contracts.chat import (
 )
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.token_estimates import CHARACTERS, roughly
 from shared.errors import Cancelled, ChatError, DeadlineExceeded, WorkerLost, error_from
 
 _HEADER_NAME: Final = re.compile(r"[^A-Za-z0-9_.:-]")
@@ -110,11 +111,11 @@ def finish_reason_of(end: CompletionCompleted) -> FinishReason:
 
 
 def usage_of(end: CompletionCompleted, order: Order) -> Usage:
-    """The engine's counts; where it gave none, four characters are a token, and marked so."""
+    """The engine's counts; where nobody wrote down any, a rough estimate, and marked so."""
     if end.usage is not None:
         return end.usage
-    prompt = sum(len(message.text()) for message in order.messages) // 4
-    answer = (len(end.text) + len(end.thinking)) // 4
+    prompt = sum(map(roughly, order.messages))
+    answer = (len(end.text) + len(end.thinking)) // CHARACTERS
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,

@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
     completion_id: CompletionId
     asked_at: datetime
     estimate: int
-    """Tokens that it will cost at least."""
+    """Tokens that its prompt may have at most."""
 
 
 class Limits:
@@ -145,7 +145,10 @@ class Permit:
     ) -> None:
         self._quota = quota
         self._lease = lease
-        self._estimate = estimate if quota.counts_tokens else 0
+        # No more than is let in without a debt: one that is cut off at the most that a debt may be
+        # could not be given back to the token.
+        self._estimate = min((rate.limit for _, rate in quota.token_rates()), default=0)
+        self._estimate = min(self._estimate, estimate)
         self._metering = metering
         self._leases = leases
         self._bill = bill

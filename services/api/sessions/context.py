@@ -12,17 +12,10 @@ from typing import Final, NamedTuple
 
 from shared.contracts.chat import Message
 from shared.contracts.history import StoredMessage
+from shared.contracts.token_estimates import CHARACTERS, PREAMBLE, roughly
 
-_CHARACTERS: Final = 4
-"""Of a token, as a rule."""
-_AROUND: Final = 4
-"""Tokens that a template puts around a message."""
-_IMAGE: Final = 800
-"""Tokens of an image, as a rule."""
 _WILD: Final = (0.25, 4.0)
 """Beyond it a count says nothing of the text: most of it was something else."""
-_PREAMBLE: Final = 64
-"""Tokens that a template may put before all messages: most of a short talk may be those."""
 _RESERVE: Final = 1024
 """Tokens for an answer that has no limit of its own, or a quarter of a small window."""
 
@@ -90,7 +83,7 @@ def fit(
 
 def estimate(stored: StoredMessage) -> int:
     """Tokens of a stored message, roughly."""
-    return _estimate(_message(stored))
+    return roughly(_message(stored))
 
 
 def size_of(stored: StoredMessage) -> int:
@@ -105,11 +98,11 @@ def _start(
     tokens: int | None,
     size: int | None,
 ) -> int:
-    left = math.inf if tokens is None else tokens - scale * sum(map(_estimate, whole))
+    left = math.inf if tokens is None else tokens - scale * sum(map(roughly, whole))
     room = math.inf if size is None else size - sum(map(_size, whole))
     start = len(rest)
     while start:
-        left -= scale * _estimate(rest[start - 1])
+        left -= scale * roughly(rest[start - 1])
         room -= _size(rest[start - 1])
         if left < 0 or room < 0:
             break
@@ -140,9 +133,10 @@ def _scale(first: Sequence[Message], spoken: Sequence[StoredMessage], unread: in
         if skipped < 0:
             # It counts messages that are not here.
             break
-        guessed = sum(map(_estimate, first)) + sum(map(estimate, spoken[skipped : index + 1]))
-        guessed += math.ceil(len(answer.thinking or "") / _CHARACTERS)
-        scale = (usage.total_tokens + _PREAMBLE) / (guessed + _PREAMBLE)
+        guessed = sum(map(roughly, first)) + sum(map(estimate, spoken[skipped : index + 1]))
+        guessed += math.ceil(len(answer.thinking or "") / CHARACTERS)
+        # Most of a short talk may be what a template adds.
+        scale = (usage.total_tokens + PREAMBLE) / (guessed + PREAMBLE)
         return scale if _WILD[0] <= scale <= _WILD[1] else 1.0
     return 1.0
 
@@ -194,13 +188,3 @@ def _message(stored: StoredMessage) -> Message:
 def _size(message: Message) -> int:
     # With the comma after it.
     return len(message.to_bytes()) + 1
-
-
-def _estimate(message: Message) -> int:
-    parts = message.content if isinstance(message.content, list) else []
-    images = sum(part.type != "text" for part in parts)
-    calls = sum(
-        len(call.function.name) + len(call.function.arguments) for call in message.tool_calls or ()
-    )
-    text = math.ceil((len(message.text()) + calls) / _CHARACTERS)
-    return text + _AROUND + _IMAGE * images

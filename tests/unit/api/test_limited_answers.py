@@ -170,14 +170,29 @@ async def test_the_tokens_of_an_answer_are_charged_when_it_has_ended() -> None:
     async with client_of(world, quick_settings(tokens_per_minute=100)) as http:
         first = await http.post(ADDRESS, json=ASK)
         refused = await http.post(ADDRESS, json=ASK)
-    # Five letters are taken for one token, until the engine has counted them.
-    assert rates(first)["remaining-tokens"] == "99"
+    # What five letters and a template may be at most is taken, until the engine has counted it.
+    assert rates(first)["remaining-tokens"] == "23"
     assert (first.status_code, refused.status_code) == (200, 429)
     error = refused.json()["error"]
     assert (error["type"], error["code"]) == ("tokens", "rate_limit_exceeded")
     # A debt of twenty, and one more.
     assert refused.headers["retry-after-ms"] == "12600"
     assert refused.headers["retry-after"] == "13"
+
+
+async def test_a_prompt_of_more_than_any_debt_is_charged_what_it_was_to_the_token() -> None:
+    world = FakeWorld()
+    world.answer("Hi", usage=Usage(prompt_tokens=190, completion_tokens=10, total_tokens=200))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    look = {"model": "demo", "messages": [{"role": "user", "content": [image] * 4}]}
+    async with client_of(world, quick_settings(tokens_per_minute=100)) as http:
+        first = await http.post(ADDRESS, json=look)
+        refused = await http.post(ADDRESS, json=ASK)
+    # No more than there is: the rest is charged when the engine has counted it.
+    assert rates(first)["remaining-tokens"] == "0"
+    assert (first.status_code, refused.status_code) == (200, 429)
+    # A debt of a hundred, and one more.
+    assert refused.headers["retry-after-ms"] == "60600"
 
 
 async def test_other_requests_have_a_limit_of_their_own_that_answers_do_not_use() -> None:

@@ -246,7 +246,7 @@ async def test_usage_that_no_engine_counted_is_estimated_and_marked() -> None:
     body = {"model": "demo", "messages": [{"role": "user", "content": "twelve chars"}]}
     async with client_of(world) as client:
         usage = (await client.post("/v1/chat/completions", json=body)).json()["usage"]
-    assert (usage["promptTokens"], usage["completion_tokens"], usage["estimated"]) == (3, 2, True)
+    assert (usage["promptTokens"], usage["completion_tokens"], usage["estimated"]) == (7, 2, True)
 
 
 async def test_a_failed_ends_partial_answer_goes_out_before_its_error() -> None:

@@ -159,7 +159,7 @@ async def test_a_missing_count_of_the_prompt_is_estimated_and_marked() -> None:
     end = await world.run()
 
     assert end.usage is not None
-    assert (end.usage.prompt_tokens, end.usage.estimated) == (10, True)
+    assert (end.usage.prompt_tokens, end.usage.estimated) == (94, True)
 
 
 async def test_a_cancel_before_the_first_token_closes_the_engine_and_ends_it() -> None:
