@@ -5,12 +5,13 @@ client's own defaults would silently reset limits (FastStream's ``JStream`` does
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+from shared.clock import utc_now
 from shared.contracts import streams, subjects
 from shared.contracts.jetstream_api import (
     consumer_create,
@@ -24,13 +25,19 @@ from shared.messaging.jetstream import NOT_FOUND, ApiError, JetStream
 
 log = structlog.stdlib.get_logger(__name__)
 
+_IN_USE: Final = 10058
+"""The name is that of a stream with another configuration."""
+
 
 class Provisioner:
     """Idempotent: running it twice, or in two processes at once, changes nothing more."""
 
-    def __init__(self, jetstream: JetStream, capacity: Capacity) -> None:
+    def __init__(
+        self, jetstream: JetStream, capacity: Capacity, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._jetstream = jetstream
         self._capacity = capacity
+        self._now = now
         self._models: set[str] = set()
 
     async def provision(self) -> list[str]:
@@ -94,11 +101,23 @@ class Provisioner:
     async def _ensure_stream(self, definition: StreamDefinition) -> bool:
         current = await self._current(stream_info(definition.name))
         if current is None:
-            await self._jetstream.api(stream_create(definition.name), definition.config)
-            return True
+            return await self._create(definition)
         if _covers(current, definition.config):
             return False
         await self._jetstream.api(stream_update(definition.name), {**current, **definition.config})
+        return True
+
+    async def _create(self, definition: StreamDefinition) -> bool:
+        config = dict(definition.config)
+        if definition.begins_late:
+            config["first_seq"] = int(self._now().timestamp() * 1_000_000)
+        try:
+            await self._jetstream.api(stream_create(definition.name), config)
+        except ApiError as error:
+            if error.err_code == _IN_USE and await self._current(stream_info(definition.name)):
+                # Another provisioner was first, in another microsecond.
+                return await self._ensure_stream(definition)
+            raise
         return True
 
     async def _ensure_consumer(self, stream: str, config: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ Only ``deploy.provisioning`` creates them; everybody else uses the names.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -54,6 +54,9 @@ class StreamDefinition:
 
     name: str
     config: Mapping[str, Any] = field(hash=False)
+    begins_late: bool = False
+    """Whether its first sequence number is that of the microsecond in which it is made, so that
+    no number comes back with a stream that was lost and made anew: a revision names one value."""
 
 
 def _nanoseconds(value: timedelta) -> int:
@@ -89,7 +92,7 @@ def _bucket(bucket: str) -> StreamDefinition:
     # ``keys`` is a copy of a record that people rely on, and what ``budgets`` forgets would not be
     # missed for a month; the other buckets heal by themselves.
     durability = {} if bucket in _SYNCED else {"persist_mode": "async"}
-    return _file_stream(
+    definition = _file_stream(
         bucket_stream(bucket),
         [bucket_key(bucket, ">")],
         discard="new",
@@ -100,6 +103,8 @@ def _bucket(bucket: str) -> StreamDefinition:
         deny_delete=True,
         **durability,
     )
+    # Its sums take long enough for the bucket to be lost, made anew and filled in the meantime.
+    return replace(definition, begins_late=bucket == BUDGETS)
 
 
 def definitions(capacity: Capacity) -> list[StreamDefinition]:

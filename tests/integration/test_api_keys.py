@@ -23,11 +23,11 @@ from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.keyholders import ASK, admin_of, admits, bearer, new_key, ready
 from tests.fakes.api.worker import ScriptedWorker, announce
 from tests.fakes.history.running import Stored
-from tests.integration.test_wiped_broker import wipe
 from tests.support.mongo_server import MongoServer
 from tests.support.nats_server import NatsServer
 from tests.support.socket_client import SocketClient
 from tests.support.waiting import eventually
+from tests.support.wiping import wipe
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("history")]
 
@@ -503,7 +503,7 @@ async def test_keys_come_back_after_the_broker_lost_everything(
             assert bad.status_code in {401, 503}
 
     asking = asyncio.create_task(ask_all_the_time())
-    await wipe(nats_server, provisioned, tmp_path)
+    await wipe(nats_server, provisioned)
     await announce(provisioned)
 
     async def known_again() -> bool:

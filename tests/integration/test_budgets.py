@@ -1,7 +1,6 @@
 """Budgets over real gateways, a real broker and history: one counter, and never less than usage."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,13 +10,10 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
-from deploy.provisioning.provisioner import Provisioner
 from services.api.settings import Settings as GatewaySettings
 from shared.contracts import streams
 from shared.contracts.chat import CompletionStatus
-from shared.contracts.streams import Capacity
-from shared.errors import BrokerUnavailable
-from shared.messaging.jetstream import ApiError, JetStream
+from shared.messaging.jetstream import JetStream
 from shared.tasks import end_tasks
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.keyholders import bearer, new_key
@@ -27,6 +23,7 @@ from tests.fakes.history.running import all_stored
 from tests.support.mongo_server import MongoServer
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
+from tests.support.wiping import wipe
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("history")]
 
@@ -80,22 +77,6 @@ async def reported(gateway: RunningGateway) -> int:
     return int(reply.json()["total"]["totalTokens"])
 
 
-async def wipe(server: NatsServer, jetstream: JetStream, directory: Path) -> None:
-    """The broker comes back with nothing, and is provisioned."""
-    server.kill()
-    shutil.rmtree(directory / "nats" / "store")
-    await server.start()
-
-    async def provision() -> bool:
-        try:
-            await Provisioner(jetstream, Capacity()).provision()
-        except (BrokerUnavailable, ApiError):
-            return False
-        return True
-
-    await eventually(provision)
-
-
 @pytest.mark.usefixtures("serving")
 async def test_what_is_used_at_one_gateway_is_gone_at_all_of_them(
     three: list[RunningGateway],
@@ -136,7 +117,7 @@ async def test_a_wiped_broker_gives_nobody_a_new_month(
 ) -> None:
     assert [await ask(three[0]) for _ in range(2)] == [200, 200]
     await eventually(lambda: all_stored(provisioned))
-    await wipe(nats_server, provisioned, tmp_path)
+    await wipe(nats_server, provisioned)
 
     async def known() -> bool:
         replies = [await gateway.http.get("/api/chat/budget/") for gateway in three]

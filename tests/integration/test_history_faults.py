@@ -1,7 +1,6 @@
 """The history service while its database, its broker or itself is killed."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from nats.aio.client import Client
 from deploy.provisioning.provisioner import Provisioner
 from shared.contracts import streams
 from shared.contracts.streams import Capacity
-from shared.errors import BrokerUnavailable
-from shared.messaging.jetstream import ApiError, JetStream
+from shared.messaging.jetstream import JetStream
 from tests.fakes.history.conversation import stateless
 from tests.fakes.history.running import (
     HistoryProcess,
@@ -26,6 +24,7 @@ from tests.fakes.history.running import (
 from tests.support.mongo_server import MongoServer
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
+from tests.support.wiping import wipe
 
 pytestmark = pytest.mark.integration
 
@@ -168,18 +167,7 @@ async def test_a_broker_that_lost_its_store_is_consumed_from_once_it_is_provisio
     async with running_history(history_settings(nats_server.url, mongo.url), client):
         await publish(provisioned, stateless(1))
         await _consumed(provisioned)
-        nats_server.kill()
-        shutil.rmtree(tmp_path / "nats" / "store")
-        await nats_server.start()
-
-        async def provision() -> bool:
-            try:
-                await Provisioner(provisioned, Capacity()).provision()
-            except (BrokerUnavailable, ApiError):
-                return False
-            return True
-
-        await eventually(provision)
+        await wipe(nats_server, provisioned)
         await publish(provisioned, stateless(2))
         await _consumed(provisioned)
 

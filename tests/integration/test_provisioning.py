@@ -1,7 +1,8 @@
 """Provisioning on a real nats-server."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from deploy.provisioning.settings import Settings
 from shared.contracts import streams, subjects
 from shared.contracts.streams import Capacity
 from shared.errors import BrokerUnavailable
+from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import ApiError, JetStream, LimitReached
 from shared.settings import NatsSettings
 
@@ -91,6 +93,38 @@ async def test_a_definition_that_the_server_refuses_is_named_and_keeps_nothing_e
         *map(streams.bucket_stream, streams.BUCKETS),
     ):
         assert await jetstream.api(f"STREAM.INFO.{name}")
+
+
+async def test_no_revision_of_a_budget_comes_back_with_a_bucket_that_was_lost(
+    jetstream: JetStream,
+) -> None:
+    provisioner = Provisioner(jetstream, CAPACITY)
+    bucket, revisions = Bucket(jetstream, streams.BUDGETS), list[int]()
+    for _ in range(3):
+        await provisioner.provision()
+        revisions += [await bucket.put("spent.x", b"1") for _ in range(5)]
+        entry = await bucket.get("spent.x")
+        assert entry is not None
+        assert entry.revision == revisions[-1]
+        found = [m.data async for m in jetstream.replay("KV_budgets", "$KV.budgets.>")]
+        assert found == [b"1"]
+        await jetstream.api("STREAM.DELETE.KV_budgets")
+    assert revisions == sorted(set(revisions))
+
+
+async def test_provisioners_that_begin_in_different_microseconds_agree(
+    jetstream: JetStream,
+) -> None:
+    clocks = (partial(moment, number) for number in range(4))
+    provisioners = [Provisioner(jetstream, CAPACITY, clock) for clock in clocks]
+    made = await asyncio.gather(*(provisioner.provision() for provisioner in provisioners))
+    assert [name for names in made for name in names].count("KV_budgets") == 1
+    assert await provisioners[0].provision() == []
+
+
+def moment(number: int) -> datetime:
+    """One that nobody else has."""
+    return datetime(2026, 11, 20, 12, number, tzinfo=UTC)
 
 
 async def test_a_second_provisioner_changes_nothing(jetstream: JetStream) -> None:

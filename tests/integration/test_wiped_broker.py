@@ -1,26 +1,23 @@
 """A broker that comes back with an empty store: what it lost is ended, what runs goes on."""
 
 import asyncio
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
-from deploy.provisioning.provisioner import Provisioner
 from shared.contracts import streams, subjects
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import FrameKind
 from shared.contracts.ids import CompletionId
-from shared.contracts.streams import Capacity
-from shared.errors import BrokerUnavailable
-from shared.messaging.jetstream import ApiError, JetStream
+from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway
 from tests.fakes.api.worker import ScriptedWorker, text_of
 from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
+from tests.support.wiping import wipe
 
 pytestmark = pytest.mark.integration
 
@@ -29,22 +26,6 @@ ASK: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hello"}],
     "stream": True,
 }
-
-
-async def wipe(server: NatsServer, jetstream: JetStream, directory: Path) -> None:
-    """Let the broker come back without anything, and be provisioned as its watchdog does."""
-    server.kill()
-    shutil.rmtree(directory / "nats" / "store")
-    await server.start()
-
-    async def provision() -> bool:
-        try:
-            await Provisioner(jetstream, Capacity()).provision()
-        except (BrokerUnavailable, ApiError):
-            return False
-        return True
-
-    await eventually(provision)
 
 
 async def test_a_request_that_the_broker_lost_ends_with_worker_lost_and_may_be_repeated(
@@ -60,7 +41,7 @@ async def test_a_request_that_the_broker_lost_ends_with_worker_lost_and_may_be_r
         return not await worker.nothing_waits()
 
     await eventually(queued)
-    await wipe(nats_server, provisioned, tmp_path)
+    await wipe(nats_server, provisioned)
 
     response = await asyncio.wait_for(answer, 10)
     assert response.status_code == 502
@@ -83,7 +64,7 @@ async def test_an_answer_whose_worker_lives_goes_on_over_the_wiped_broker(
     answer = asyncio.create_task(gateway.http.post("/v1/chat/completions", json=ASK))
     job = await worker.take()
     await job.say("before ")
-    await wipe(nats_server, provisioned, tmp_path)
+    await wipe(nats_server, provisioned)
 
     async def heard() -> bool:
         ready = (await gateway.http.get("/readyz")).status_code == 200

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,6 +112,10 @@ class NatsServer:
     def stop(self) -> None:
         """SIGTERM, and wait."""
         self._end(signal.SIGTERM)
+
+    def lose_store(self) -> None:
+        """Remove all that it has kept; it must not run."""
+        shutil.rmtree(self._directory / "store")
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -51,6 +51,7 @@ def _value(counter: Counter) -> bytes:
             "open": dict(counter.open),
             "whole": counter.whole,
             "doubts": counter.doubts,
+            "again": counter.again,
         }
     )
 
@@ -64,6 +65,7 @@ def _counter(value: bytes) -> Counter:
             open={CompletionId(name): int(until) for name, until in read["open"].items()},
             whole=bool(read["whole"]),
             doubts=int(read["doubts"]),
+            again=int(read.get("again", 0)),
         )
     except (InvalidOperation, KeyError, TypeError, ValueError, AttributeError):
         # Nobody but gateways writes here. What a later one writes differently is summed anew.

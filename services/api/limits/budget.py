@@ -5,6 +5,7 @@ is seen from that, so nothing is counted twice: an end of what is not open is on
 counter with doubts is summed anew from history before it is believed again.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -68,25 +69,34 @@ def account_of(user_id: UserId, key_id: str | None, moment: datetime) -> Account
     return Account(user_id, key_id, moment.astimezone(UTC).date().replace(day=1))
 
 
-def needs_sum(counter: Counter | None, now: float) -> bool:
+def needs_sum(counter: Counter, now: float) -> bool:
     """Whether history has to be asked before this can be believed."""
-    if counter is None or not counter.whole or counter.doubts or len(counter.open) > _MANY:
+    if not counter.whole or counter.doubts or len(counter.open) > _MANY:
+        return True
+    if counter.again and counter.again < now:
         return True
     # One that must have ended, and was never closed: its gateway has died.
     return any(until < now for until in counter.open.values())
 
 
 def summed(
-    before: Counter | None,
+    before: Counter,
     tokens: int,
     amount: Decimal,
     ended: Collection[CompletionId],
+    *,
     now: float,
+    lasts: float,
 ) -> Counter:
-    """The counter by a sum that has all of ``ended`` in it, and nothing of what is still open."""
-    held = before.open if before is not None else {}
+    """The counter by a sum that has all of ``ended`` in it, and nothing of what is still open.
+
+    What was open in a counter that is lost may end without a word to this one, if its gateway has
+    died: until that has certainly ended, a first sum is not the last.
+    """
+    held = before.open
     left = {name: until for name, until in held.items() if name not in ended and until >= now}
-    return Counter(tokens, amount, left)
+    again = before.again if before.whole else math.ceil(now + lasts)
+    return Counter(tokens, amount, left, again=again if again >= now else 0)
 
 
 def exhausted(counter: Counter, budget: Budget) -> list[str]:

@@ -40,6 +40,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 _TRIES: Final = 100
 """Each lost try is another gateway's success."""
+_UNKNOWN: Final = Counter(whole=False)
 
 
 class _Work(NamedTuple):
@@ -175,6 +176,11 @@ class Budgets:
             now = self._clock.now()
             counter, failure = before, None
             if any(work.believes for work in works):
+                if before is None:
+                    # The sum replaces this, by its revision: if all is lost meanwhile, and perhaps
+                    # written and lost again, that is noticed. An absent one would look the same.
+                    await self._store.set(account.key, _UNKNOWN, None, account.lasts(now))
+                    continue
                 counter, failure = await self._believed(account, before, now.timestamp())
             results: list[Any] = []
             for work in works:
@@ -190,8 +196,8 @@ class Budgets:
         raise BrokerUnavailable("Too many gateways count your budget at once; try again.")
 
     async def _believed(
-        self, account: Account, before: Counter | None, now: float
-    ) -> tuple[Counter | None, ChatError | None]:
+        self, account: Account, before: Counter, now: float
+    ) -> tuple[Counter, ChatError | None]:
         """What is known, or why nothing is."""
         if not needs_sum(before, now):
             return before, None
@@ -199,12 +205,12 @@ class Budgets:
             return await self._sum(account, before, now), None
         except ChatError as error:
             log.warning("budget_not_summed", code=error.code)
-            if before is None or not before.whole:
+            if not before.whole:
                 return before, error
             # What is known counts until history is back: chat goes on without its database.
             return before, None
 
-    async def _sum(self, account: Account, before: Counter | None, now: float) -> Counter:
+    async def _sum(self, account: Account, before: Counter, now: float) -> Counter:
         spent = await self._history.ask(
             SPENT,
             SpentQuery(
@@ -212,8 +218,9 @@ class Budgets:
                 key_id=account.key_id,
                 first=account.first,
                 last=account.last,
-                open=list(before.open) if before is not None else [],
+                open=list(before.open),
             ),
         )
         cost = self._prices.cost(spent.models)
-        return summed(before, spent.tokens, cost, frozenset(spent.ended), now)
+        ended = frozenset(spent.ended)
+        return summed(before, spent.tokens, cost, ended, now=now, lasts=self._lasts)

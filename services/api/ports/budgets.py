@@ -20,6 +20,9 @@ class Counter:
     """Whether the sum is known at all, however old."""
     doubts: int = 0
     """Ends since the last sum of which nobody knows whether they are in it."""
+    again: int = 0
+    """When (seconds since 1970) it is to be summed anew, as all will have ended that it may not
+    know to be under way; 0 for never."""
 
 
 class HeldCounter(NamedTuple):
@@ -31,6 +34,8 @@ class HeldCounter(NamedTuple):
 
 class CounterStore(Protocol):
     """Counters by key, which is of ``[-.a-z0-9]``.
+
+    A revision names one value for ever, also where all of them are lost and written anew.
 
     Raises (every call):
         BrokerUnavailable: no answer; perhaps done.

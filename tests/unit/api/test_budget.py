@@ -1,6 +1,7 @@
 """The arithmetic of a budget: what is added, what is not, and when nobody is believed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -87,22 +88,34 @@ def test_an_end_without_a_counter_does_not_make_one_that_is_believed() -> None:
 
 def test_a_sum_keeps_what_is_not_in_it_and_forgets_what_must_have_ended() -> None:
     before = Counter(1, MICRO, {X: LATER, Y: LATER, CompletionId("old"): 5}, doubts=3)
-    after = summed(before, 70, 7 * MICRO, {Y}, now=10)
+    after = summed(before, 70, 7 * MICRO, {Y}, now=10, lasts=60)
     assert after == Counter(70, 7 * MICRO, {X: LATER})
     assert not needs_sum(after, 10)
+
+
+def test_a_first_sum_is_not_the_last_while_somebody_may_be_under_way_of_whom_nobody_knows() -> None:
+    first = summed(Counter(whole=False), 70, 7 * MICRO, (), now=10.5, lasts=60)
+    assert first == Counter(70, 7 * MICRO, again=71)
+    assert not needs_sum(first, 71)
+    assert needs_sum(first, 71.1)
+    # One for a doubt, in between, is not instead of that.
+    between = summed(replace(first, doubts=1), 80, 8 * MICRO, (), now=20, lasts=60)
+    assert between == Counter(80, 8 * MICRO, again=71)
+    last = summed(between, 90, 9 * MICRO, (), now=72, lasts=60)
+    assert last == Counter(90, 9 * MICRO)
 
 
 @pytest.mark.parametrize(
     "counter",
     [
-        None,
         Counter(whole=False),
         Counter(doubts=1),
         Counter(open={X: 9}),
+        Counter(again=9),
         Counter(open={CompletionId(str(n)): LATER for n in range(1001)}),
     ],
 )
-def test_what_may_be_wrong_is_not_believed(counter: Counter | None) -> None:
+def test_what_may_be_wrong_is_not_believed(counter: Counter) -> None:
     assert needs_sum(counter, 10)
 
 
@@ -163,7 +176,7 @@ class Month:
         self._numbers = iter(range(1000))
 
     def open(self, _number: int) -> None:
-        if needs_sum(self.counter, 0):
+        if self.counter is None or needs_sum(self.counter, 0):
             self.sum(0)
         assert self.counter is not None
         # Who is let in is let in by what has really been used.
@@ -185,7 +198,8 @@ class Month:
 
     def sum(self, _number: int) -> None:
         used = len(self.ended)
-        self.counter = summed(self.counter, 10 * used, used * MICRO, self.ended, now=0)
+        before = self.counter or Counter(whole=False)
+        self.counter = summed(before, 10 * used, used * MICRO, self.ended, now=0, lasts=60)
 
     def wipe(self, _number: int) -> None:
         self.counter = None

@@ -287,6 +287,43 @@ async def test_an_end_that_comes_between_a_sum_and_its_counter_is_in_it_once() -
     assert [tokens for tokens, _ in await three.used(at=1)] == [20]
 
 
+async def test_a_counter_that_is_lost_twice_during_one_sum_is_not_set_to_what_it_was_between() -> (
+    None
+):
+    three = scene()
+    await three.answer(10)
+    three.store.entries.clear()
+    ask = three.ledger.ask
+
+    async def lost_again(question: Question[Q, R], query: Q) -> R:
+        spent = await ask(question, query)
+        three.ledger.ask = ask  # type: ignore[method-assign]
+        # Another gateway adds up, lets an answer in, and charges it; and all of that is lost, too.
+        await three.answer(20, at=1)
+        three.store.entries.clear()
+        return spent
+
+    three.ledger.ask = lost_again  # type: ignore[method-assign]
+    assert [tokens for tokens, _ in await three.used()] == [30]
+
+
+async def test_what_was_under_way_in_a_lost_counter_is_added_though_nobody_says_so() -> None:
+    three = scene()
+    bill, name = three.bill()
+    await bill.open()
+    three.store.entries.clear()
+    assert [tokens for tokens, _ in await three.used(at=1)] == [0]
+    # Its gateway dies, and no counter knows of it.
+    three.end(name, 80)
+    assert [tokens for tokens, _ in await three.used(at=1)] == [0]
+    three.clock.moment += timedelta(seconds=LASTS + 2)
+    assert [tokens for tokens, _ in await three.used(at=1)] == [80]
+    asked = three.ledger.asked
+    three.clock.moment += timedelta(hours=1)
+    await three.used(at=2)
+    assert three.ledger.asked == asked
+
+
 async def test_what_a_dead_gateway_has_left_is_added_when_it_must_have_ended() -> None:
     three = scene()
     bill, name = three.bill()
@@ -391,27 +428,31 @@ async def test_two_hundred_at_once_are_two_round_trips_and_not_two_hundred() -> 
     assert [tokens for tokens, _ in await three.used()] == [2000]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.1]), st.booleans())
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.1]), st.sampled_from([0, 1, 3]))
 def test_whatever_is_lost_every_answer_is_counted_once(
-    seed: int, trouble: float, wiped: bool
+    seed: int, trouble: float, wipes: int
 ) -> None:
     # Not Hypothesis's own dice: when they run out, the wrong task hears of it.
-    asyncio.run(_chaos(random.Random(seed), trouble, wiped=wiped))
+    asyncio.run(_chaos(random.Random(seed), trouble, wipes))
 
 
-async def _chaos(chance: random.Random, trouble: float, *, wiped: bool) -> None:
-    store = Shaky(chance, trouble)
+async def _chaos(chance: random.Random, trouble: float, wipes: int) -> None:
+    store = Shaky(chance, 0.0)
     three = Scene(store, Ledger(lambda: chance.randrange(8)), Budget(tokens=10**9))
+    await three.used()
+    # From here on the first sum of this month is not to be repeated, which would mend anything.
+    three.clock.moment += timedelta(seconds=LASTS + 1)
+    await three.used()
+    store.trouble = trouble
 
     async def client(at: int) -> None:
         for _ in range(3):
-            await _one(three, chance, at)
+            await _one(three, chance, at, dies=0.1 if trouble else 0.0)
 
     async def vandal() -> None:
-        # Once: a store that is lost twice while one sum is asked for also loses the doubt about it.
-        if wiped:
-            await rest(chance.randrange(180))
+        for _ in range(wipes):
+            await rest(chance.randrange(60))
             store.entries.clear()
 
     async with asyncio.TaskGroup() as group:
@@ -420,13 +461,16 @@ async def _chaos(chance: random.Random, trouble: float, *, wiped: bool) -> None:
             group.create_task(client(number % 3))
     await three.background.aclose(1)
     store.trouble = 0.0
-    three.clock.moment += timedelta(seconds=LASTS + 1)
     total = sum(end.usage.total_tokens for end in three.ledger.ends if end.usage is not None)
+    if not trouble:
+        # Nobody has died or was not heard: however often the store was lost, it is right at once.
+        assert [tokens for tokens, _ in await three.used(at=chance.randrange(3))] == [total]
+    three.clock.moment += timedelta(seconds=LASTS + 1)
     assert [tokens for tokens, _ in await three.used(at=chance.randrange(3))] == [total]
     await three.background.aclose(1)
 
 
-async def _one(three: Scene, chance: random.Random, at: int) -> None:
+async def _one(three: Scene, chance: random.Random, at: int, *, dies: float) -> None:
     """An answer, with all that can befall it."""
     bill, name = three.bill(at=at)
     await rest(chance.randrange(10))
@@ -440,8 +484,7 @@ async def _one(three: Scene, chance: random.Random, at: int) -> None:
         return
     await rest(chance.randrange(20))
     end = three.end(name, chance.randrange(3, 50))
-    if chance.random() < 0.9:
-        # Else its gateway has died.
+    if chance.random() >= dies:
         await bill.charge(end)
     if chance.random() < 0.1:
         # The event comes again, to whoever hears it.
