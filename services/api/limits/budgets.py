@@ -159,7 +159,13 @@ class Budgets:
         )
 
     def accounts(self, caller: Caller, moment: datetime) -> Sequence[tuple[Account, Budget]]:
-        """What an answer that is asked for at this moment is charged to: both, where there are."""
+        """What an answer that is asked for at this moment is charged to: both, where there are.
+
+        Nothing for callers who are known by address only: they could make any number of counters,
+        each kept for a month. Rates bound them.
+        """
+        if caller.anonymous:
+            return []
         own = caller.allowance
         of_key = Budget(own.tokens_per_month or 0, own.money_per_month or Budget().money)
         found = []

@@ -65,6 +65,17 @@ async def test_a_refusal_is_openais_and_says_that_trying_again_is_no_use(
     assert len(world.journal.accepted_events) == 2
 
 
+async def test_strangers_have_no_month_but_the_limits_of_their_address(world: WholeWorld) -> None:
+    settings = budgeted(16, auth="open", requests_per_minute=4)
+    async with client_of(world, settings) as http:
+        answers = [await http.post(ADDRESS, json=ASK) for _ in range(5)]
+        assert (await http.get("/api/chat/budget/")).status_code == 401
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+    assert answers[-1].json()["error"]["code"] == "rate_limit_exceeded"
+    assert world.counters.entries == {}
+    assert len(world.meters.entries) == 1
+
+
 @pytest.mark.parametrize("face", ["/api/chat", "/ai-chat/api"])
 async def test_turns_of_sessions_are_refused_in_every_way_and_leave_nothing(
     http: httpx.AsyncClient, world: WholeWorld, face: str

@@ -254,6 +254,15 @@ async def test_who_has_no_budget_costs_the_broker_and_history_nothing() -> None:
     assert three.store.reads == 0
 
 
+async def test_strangers_write_nothing_that_is_kept_for_a_month() -> None:
+    three = scene(HUNDRED)
+    stranger = Caller(UserId("anonymous-1"), anonymous=True)
+    await three.answer(10**6, stranger)
+    await three.answer(1, stranger)
+    assert await three.used(stranger) == []
+    assert three.store.entries == {}
+
+
 async def test_a_counter_that_was_wiped_is_added_up_again_with_what_is_under_way() -> None:
     three = scene()
     await three.answer(30)
