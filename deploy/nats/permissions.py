@@ -199,8 +199,10 @@ def _operator() -> Permissions:
 
 
 def _by_key(*buckets: str) -> Iterable[str]:
-    """Reading one key after another."""
-    return (direct_get(bucket_stream(bucket), bucket_key(bucket, _ALL)) for bucket in buckets)
+    """Reading one key after another, and what time it is by the broker that keeps them."""
+    for bucket in buckets:
+        yield direct_get(bucket_stream(bucket), bucket_key(bucket, _ALL))
+        yield stream_info(bucket_stream(bucket))
 
 
 def _whole(*buckets: str) -> Iterable[str]:

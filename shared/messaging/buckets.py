@@ -4,18 +4,20 @@ nats-py's ``update()`` and ``put()`` drop the TTL, so a renewed lease would live
 calls publish to the bucket's stream directly, as any KV client does (ADR-8, ADR-48).
 """
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from shared.contracts.jetstream_api import bucket_key
+from shared.clock import utc_now
+from shared.contracts.jetstream_api import bucket_key, stream_info
 from shared.contracts.streams import bucket_stream
 from shared.messaging.jetstream import TTL, AlreadyPublished, JetStream, StoredMessage
 
 _OPERATION = "KV-Operation"
 _GONE = frozenset({"DEL", "PURGE"})
 _TRIES = 4
-_CLOCKS = timedelta(seconds=30)
-"""By how much this machine's clock may differ from the broker's."""
+_LATE = timedelta(seconds=30)
+"""What the broker may need to remove what has expired; it looks every few seconds."""
 
 
 class Entry(NamedTuple):
@@ -30,9 +32,12 @@ class Entry(NamedTuple):
 class Bucket:
     """One KV bucket. Keys are of ``[-/_=.a-zA-Z0-9]``: hash whatever comes from outside."""
 
-    def __init__(self, jetstream: JetStream, name: str) -> None:
+    def __init__(
+        self, jetstream: JetStream, name: str, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._jetstream = jetstream
         self._name = name
+        self._now = now
         self._stream = bucket_stream(name)
 
     def subject(self, key: str) -> str:
@@ -42,9 +47,9 @@ class Bucket:
     async def get(self, key: str) -> Entry | None:
         """The value, or ``None`` if the key is absent, deleted or expired."""
         message = await self._jetstream.last(self._stream, self.subject(key))
-        if message is None or _is_over(message):
+        if message is None or await self._is_over(message):
             return None
-        age = (datetime.now(UTC) - message.time).total_seconds()
+        age = (self._now() - message.time).total_seconds()
         return Entry(message.data, message.sequence, max(age, 0.0))
 
     async def put(self, key: str, value: bytes, *, ttl: float | None = None) -> int:
@@ -68,7 +73,7 @@ class Bucket:
                 # A deleted key keeps a marker, whose revision the new value must follow; it goes
                 # by itself, perhaps just now.
                 message = await self._jetstream.last(self._stream, subject)
-                if not tries_left or (message is not None and not _is_over(message)):
+                if not tries_left or (message is not None and not await self._is_over(message)):
                     raise
                 expected = message.sequence if message is not None else 0
         raise AssertionError("the last try returns or raises")
@@ -99,18 +104,24 @@ class Bucket:
             headers={_OPERATION: "PURGE", "Nats-Rollup": "sub"},
         )
 
+    async def _is_over(self, message: StoredMessage) -> bool:
+        """Whether the key is gone, or has come back from the dead.
 
-def _is_over(message: StoredMessage) -> bool:
-    """Whether the key is gone, or has come back from the dead.
-
-    nats-server 2.15 with ``persist_mode: async``, killed with -9, brings keys back that had expired
-    and no longer knows their TTL: a lease would be held for ever.
-    """
-    if is_gone(message.headers):
-        return True
-    ttl = message.headers.get(TTL)
-    age = datetime.now(UTC) - message.time
-    return ttl is not None and age > timedelta(seconds=int(ttl)) + _CLOCKS
+        nats-server 2.15 with ``persist_mode: async``, killed with -9, brings keys back that had
+        expired and no longer knows their TTL: a lease would be held for ever.
+        """
+        if is_gone(message.headers):
+            return True
+        ttl = message.headers.get(TTL)
+        if ttl is None:
+            return False
+        lasts = timedelta(seconds=int(ttl)) + _LATE
+        if self._now() - message.time <= lasts:
+            return False
+        # Or this machine's clock is ahead: then living leases would be taken from their owners, and
+        # what was counted be forgotten. The broker knows its own time.
+        info = await self._jetstream.api(stream_info(self._stream))
+        return datetime.fromisoformat(info["ts"]) - message.time > lasts
 
 
 def is_gone(headers: object) -> bool:

@@ -194,22 +194,22 @@ class Running:
             return
         self._depart()
         self._clear()
+        # In the background, as who reads may go away in the middle of it.
+        await asyncio.shield(self._desk.background.spawn(self._settle(end), "settle"))
+
+    async def _settle(self, end: CompletionCompleted) -> None:
         await asyncio.gather(self._permit.end(end), self._leave_session(end))
 
     async def _leave_session(self, end: CompletionCompleted) -> None:
         if self._seat is None:
             return
-        seating = self._desk.seating
+        seating, journal = self._desk.seating, self._desk.journal
         try:
-            await seating.leave(self._seat, await self._whole(end))
+            # An end frame has no text, and the next turn is placed by the digest of it.
+            whole = await journal.completed(self.command.completion_id) or end
+            await seating.leave(self._seat, whole)
         except BrokerUnavailable:
-            leave = seating.leave_patiently(self._seat, end)
-            self._desk.background.spawn(leave, "leave-session")
-
-    async def _whole(self, end: CompletionCompleted) -> CompletionCompleted:
-        # An end frame has no text, and the next turn is placed by the digest of it.
-        whole = await self._desk.journal.completed(self.command.completion_id)
-        return whole or end
+            self._desk.background.spawn(seating.leave_patiently(self._seat, end), "leave-session")
 
     def _clear(self) -> None:
         self._desk.mailboxes.remove(self.command.completion_id, self._mailbox)

@@ -79,6 +79,10 @@ class Leases:
             await self._release(lease)
         except BrokerUnavailable:
             self._background.spawn(self._release_patiently(lease), "release-lease")
+        except BaseException:
+            # Who waited for it goes away in the middle: for this gateway it would be held for ever.
+            self._background.spawn(self._release_patiently(lease), "release-lease")
+            raise
 
     def forget(self, lease: Lease) -> None:
         """Renew it no more: it runs out by itself."""

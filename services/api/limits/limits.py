@@ -192,9 +192,10 @@ class Permit:
     async def end(self, end: CompletionCompleted | None) -> None:
         """It has ended: free its place, and count the tokens that it took in earnest."""
         work = [self._let_go(), self._bill.charge(end)]
-        usage = end.usage if end is not None else None
-        if self._counted and usage is not None:
-            work.append(self._charge(usage.total_tokens - self._estimate))
+        if self._counted and end is not None:
+            # Without usage no engine has worked on it.
+            used = end.usage.total_tokens if end.usage is not None else 0
+            work.append(self._charge(used - self._estimate))
             self._counted = False
         await asyncio.gather(*work)
 

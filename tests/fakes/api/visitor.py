@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import Message
 
 from services.api.settings import Settings
-from shared.contracts.chat import CompletionStatus
+from shared.contracts.chat import CompletionStatus, Usage
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionCompleted
 from shared.contracts.frames import Frame, FrameKind
@@ -82,7 +82,7 @@ def first_token(world: FakeWorld) -> Callable[[RunCompletion], None]:
     return serve
 
 
-def end_of(world: FakeWorld, status: CompletionStatus) -> None:
+def end_of(world: FakeWorld, status: CompletionStatus, usage: Usage | None = None) -> None:
     (command,) = [RunCompletion.from_bytes(data) for data in world.queue.requests.values()]
     event = CompletionCompleted(
         completion_id=command.completion_id,
@@ -92,6 +92,7 @@ def end_of(world: FakeWorld, status: CompletionStatus) -> None:
         created_at=NOON,
         completed_at=NOON,
         events=1,
+        usage=usage,
         place=command.place,
     )
     world.journal.ends[command.completion_id] = event

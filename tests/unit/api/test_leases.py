@@ -99,6 +99,29 @@ async def test_a_broker_away_at_the_release_is_asked_again_until_it_is_free(
     await eventually(lambda: gateways.slots.held == 0)
 
 
+async def test_a_release_that_is_cancelled_on_its_way_frees_the_place_for_everybody(
+    gateways: Gateways,
+) -> None:
+    (lease,) = await gateways.take(gateways.one, 1)
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+    release = gateways.slots.release
+
+    async def slow(holder: str, slot: int, revision: int) -> bool:
+        asked.set()
+        await goes_on.wait()
+        return await release(holder, slot, revision)
+
+    gateways.slots.release = slow  # type: ignore[method-assign]
+    releasing = asyncio.create_task(gateways.one.release(lease))
+    await asked.wait()
+    releasing.cancel()
+    await asyncio.wait([releasing])
+    goes_on.set()
+    await eventually(lambda: gateways.slots.held == 0)
+    # Its own gateway, too, knows that it is free.
+    assert len(await gateways.take(gateways.one, 3)) == 3
+
+
 async def test_a_place_that_may_have_been_taken_unheard_is_given_back(gateways: Gateways) -> None:
     class Deaf(FakeSlots):
         """Takes, and its answer is lost."""

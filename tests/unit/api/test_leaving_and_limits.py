@@ -6,16 +6,22 @@ from functools import partial
 
 import pytest
 
+from services.api.limits.gcra import MINUTE, SECOND
 from services.api.ports.broker import Heard
-from shared.contracts.chat import CompletionStatus
+from services.api.ports.sessions import TurnState
+from shared.contracts.chat import CompletionStatus, Usage
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.history import CreateSession
-from shared.contracts.ids import UserId, new_session_id
+from shared.contracts.ids import SessionId, UserId, new_session_id
 from tests.fakes.api.gateway import quick_settings
+from tests.fakes.api.history import NOON
+from tests.fakes.api.limits import FakeMeters
+from tests.fakes.api.ports import FakeTurns
 from tests.fakes.api.visitor import Visitor, end_of, first_token, visiting
 from tests.fakes.api.world import FakeWorld
 from tests.support.waiting import eventually
 
+USED = {"prompt_tokens": 400, "completion_tokens": 100, "total_tokens": 500}
 one_at_once = partial(quick_settings, concurrent_requests=1)
 
 
@@ -122,6 +128,70 @@ async def test_an_answer_that_ends_in_its_grace_frees_its_place() -> None:
         await answering
         end_of(world, CompletionStatus.COMPLETED)
         await eventually(lambda: world.slots.held == 0)
+
+
+class Hesitant(FakeTurns):
+    """The broker takes its time to write down that a session is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.goes_on.set()
+
+    async def set(
+        self, session_id: SessionId, state: TurnState, revision: int | None
+    ) -> int | None:
+        self.asked.set()
+        await self.goes_on.wait()
+        return await super().set(session_id, state, revision)
+
+
+async def test_who_leaves_while_the_end_is_written_down_has_it_written_down() -> None:
+    world, session_id = FakeWorld(), new_session_id()
+    await world.history.create_session(
+        CreateSession(user_id=UserId("local"), session_id=session_id)
+    )
+    world.turns = turns = Hesitant()
+    visitor = Visitor(stream=True, sessionId=session_id)
+    async with visiting(world, visitor, one_at_once(tokens_per_minute=1000)) as answering:
+        await eventually(lambda: world.queue.requests)
+        turns.asked.clear()
+        turns.goes_on.clear()
+        end_of(world, CompletionStatus.COMPLETED, Usage(**USED))
+        await turns.asked.wait()
+        answering.cancel()
+        await asyncio.wait({answering}, timeout=1)
+        assert answering.cancelled()
+        turns.goes_on.set()
+        # Else it would be renewed for ever.
+        await eventually(lambda: turns.entries[session_id].state.running is None)
+        assert world.slots.held == 0
+        assert used(world.meters) == USED["total_tokens"]
+
+
+def used(meters: FakeMeters) -> int:
+    """Of a thousand a minute."""
+    (held,) = meters.entries.values()
+    return (held.readings["minute_tokens"] - int(NOON.timestamp()) * SECOND) * 1000 // MINUTE
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "never ran"])
+async def test_the_tokens_of_what_no_engine_has_worked_on_are_given_back(how: str) -> None:
+    world, visitor = FakeWorld(), Visitor(stream=True)
+    if how == "withdrawn":
+        world.workers.heard = Heard.NOBODY
+    async with visiting(world, visitor, quick_settings(tokens_per_minute=100)):
+        await eventually(lambda: world.queue.requests)
+        (before,) = world.meters.entries.values()
+        visitor.leave.set()
+        if how == "never ran":
+            await eventually(lambda: world.workers.cancelled)
+            end_of(world, CompletionStatus.CANCELLED)
+        await eventually(lambda: list(world.meters.entries.values()) != [before])
+        (after,) = world.meters.entries.values()
+    now = int(NOON.timestamp()) * SECOND
+    assert before.readings["minute_tokens"] > now
+    assert after.readings["minute_tokens"] == now
 
 
 async def test_a_stop_leaves_what_goes_on_elsewhere_to_the_end_of_its_lease() -> None:

@@ -1,7 +1,7 @@
 """A key that has outlived its time to live is no more, whatever the broker says."""
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -12,11 +12,16 @@ from shared.messaging.jetstream import AlreadyPublished, JetStream, StoredMessag
 class _Stream:
     """One key, put some time ago, as nats-server brings it back after a kill -9."""
 
-    def __init__(self, *, age: timedelta, ttl: str | None) -> None:
+    def __init__(self, *, age: timedelta, ttl: str | None, ahead: timedelta) -> None:
         self.sequence = 7
+        self._ahead = ahead
         headers = {"Nats-TTL": ttl} if ttl is not None else {}
         put_at = datetime.now(UTC) - age
         self._message = StoredMessage("$KV.turns.x", self.sequence, put_at, b"running", headers)
+
+    async def api(self, operation: str) -> dict[str, Any]:
+        assert operation == "STREAM.INFO.KV_turns"
+        return {"ts": f"{(datetime.now(UTC) - self._ahead).isoformat()[:26]}789Z"}
 
     async def last(self, _stream: str, _subject: str) -> StoredMessage:
         return self._message
@@ -28,8 +33,9 @@ class _Stream:
         return self.sequence
 
 
-def bucket(age: timedelta, ttl: str | None = "15") -> Bucket:
-    return Bucket(cast("JetStream", _Stream(age=age, ttl=ttl)), "turns")
+def bucket(age: timedelta, ttl: str | None = "15", ahead: timedelta = timedelta(0)) -> Bucket:
+    """By a machine whose clock is ``ahead`` of the broker's, and seems to be so old to it."""
+    return Bucket(cast("JetStream", _Stream(age=age, ttl=ttl, ahead=ahead)), "turns")
 
 
 async def test_a_key_that_came_back_after_its_time_is_absent_and_can_be_created() -> None:
@@ -40,12 +46,19 @@ async def test_a_key_that_came_back_after_its_time_is_absent_and_can_be_created(
 
 
 @pytest.mark.parametrize(
-    ("age", "ttl"),
-    # Another machine's clock may be half a minute off; what has no TTL lives for ever.
-    [(timedelta(seconds=40), "15"), (timedelta(days=3), None)],
+    ("age", "ttl", "ahead"),
+    # The broker may be half a minute late; what has no TTL lives for ever.
+    [
+        (timedelta(seconds=40), "15", timedelta(0)),
+        (timedelta(days=3), None, timedelta(0)),
+        (timedelta(days=3), "15", timedelta(days=3, seconds=-40)),
+        (timedelta(seconds=-40), "15", timedelta(seconds=-60)),
+    ],
 )
-async def test_a_key_within_its_time_stands(age: timedelta, ttl: str | None) -> None:
-    turns = bucket(age, ttl)
+async def test_a_key_within_its_time_by_the_brokers_clock_stands(
+    age: timedelta, ttl: str | None, ahead: timedelta
+) -> None:
+    turns = bucket(age, ttl, ahead)
 
     found = await turns.get("x")
 
