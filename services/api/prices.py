@@ -9,7 +9,7 @@ none fits costs nothing::
 
 import decimal
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -82,7 +82,10 @@ def parse_price_table(value: object) -> object:
         text = _read(Path(text))
     try:
         found = json.loads(
-            text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_once_each
+            text,
+            parse_float=Decimal,
+            parse_int=Decimal,
+            object_pairs_hook=once_each("the price table"),
         )
     except json.JSONDecodeError as error:
         message = f"the price table is not valid JSON: {error.msg} (at character {error.pos})"
@@ -106,14 +109,19 @@ def _read(path: Path) -> str:
         raise ValueError(message) from error
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        message = f"{twice!r} stands twice in the price table"
-        raise ValueError(message)
-    return found
+def once_each(where: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Let JSON have no name twice: the one that counts would not be the one that is read."""
+
+    def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            message = f"{twice!r} stands twice in {where}"
+            raise ValueError(message)
+        return found
+
+    return check
 
 
 def _price(pattern: str, value: object) -> Price:

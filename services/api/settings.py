@@ -3,16 +3,15 @@
 import ipaddress
 import re
 from datetime import timedelta
-from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, InstanceOf, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.api.budget_settings import BudgetSettings
 from services.api.http_settings import HttpSettings
 from services.api.llm_settings import LlmSettings
 from services.api.oidc_settings import OidcSettings
-from services.api.prices import PriceTable, parse_price_table
 from shared.durations import Duration
 from shared.settings import DeadlineSettings, NatsSettings
 
@@ -36,10 +35,8 @@ def _networks(value: object) -> object:
     return [ipaddress.ip_network(part) if isinstance(part, str) else part for part in parts]
 
 
-class ApiSettings(BaseSettings):
+class ApiSettings(BudgetSettings):
     """How the gateway listens, and how patient it is."""
-
-    model_config = SettingsConfigDict(env_prefix="API_", frozen=True, extra="ignore")
 
     host: str = Field(
         default="127.0.0.1", description="Where `parley api` listens; `parley up` takes --host."
@@ -122,18 +119,6 @@ class ApiSettings(BaseSettings):
         "number.",
     )
     tokens_per_day: int = Field(default=0, ge=0, description="The same for a day.")
-    tokens_per_month: int = Field(
-        default=0,
-        ge=0,
-        description="Tokens that a user may use in a calendar month (UTC), over all gateways; 0 "
-        "for any number.",
-    )
-    money_per_month: Decimal = Field(
-        default=Decimal(0),
-        ge=0,
-        decimal_places=6,
-        description="Money that a user may use up in a month, by API_PRICES; 0 for any amount.",
-    )
     other_requests_per_minute: int = Field(
         default=600,
         ge=0,
@@ -171,14 +156,6 @@ class ApiSettings(BaseSettings):
     startup_timeout: Duration = Field(
         default=timedelta(seconds=10), description="How long to wait for the broker at start."
     )
-    prices: Annotated[InstanceOf[PriceTable], NoDecode, BeforeValidator(parse_price_table)] = Field(
-        default_factory=PriceTable,
-        description='Money per million tokens by model, the first name that fits: `{"llama*": '
-        '{"prompt": 0.15, "completion": 0.6}}`, or the path of a file with that; others cost 0.',
-    )
-    currency: str = Field(
-        default="USD", pattern=r"^[A-Za-z]{1,16}$", description="What the prices are in."
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR."
     )
@@ -215,8 +192,6 @@ class ApiSettings(BaseSettings):
                 f"127.0.0.1, not {self.host}"
             )
             raise ValueError(message)
-        if self.money_per_month and not self.prices.prices:
-            raise ValueError("API_MONEY_PER_MONTH limits nothing unless API_PRICES has prices")
         return self
 
 

@@ -79,6 +79,9 @@ def limits_of(settings: Settings, world: World) -> Limits:
             prices=api.prices,
             currency=api.currency,
             of_each_user=Budget(api.tokens_per_month, api.money_per_month),
+            of_users={
+                user: Budget(own.tokens, own.money) for user, own in api.user_budgets.items()
+            },
             lasts=(all_deadlines + _SWEPT).total_seconds(),
         ),
         leases=Leases(world.slots, world.background),

@@ -19,6 +19,7 @@ MODULES = (
     "shared.settings",
     "deploy.provisioning.settings",
     "services.api.settings",
+    "services.api.budget_settings",
     "services.api.http_settings",
     "services.api.oidc_settings",
     "services.api.llm_settings",

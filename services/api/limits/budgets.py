@@ -4,7 +4,7 @@ Counters are in the broker, so that all gateways count as one; what they say is 
 stored, and where that is in doubt it is summed there anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -32,7 +32,7 @@ from services.api.ports.budgets import Counter, CounterStore
 from services.api.ports.sessions import Asking
 from services.api.prices import PriceTable
 from shared.contracts.events import CompletionCompleted
-from shared.contracts.ids import CompletionId
+from shared.contracts.ids import CompletionId, UserId
 from shared.contracts.usage import SPENT, SpentQuery
 from shared.errors import BrokerUnavailable, ChatError
 
@@ -72,6 +72,7 @@ class Budgets:
         prices: PriceTable,
         currency: str,
         of_each_user: Budget,
+        of_users: Mapping[UserId, Budget],
         lasts: float,
     ) -> None:
         """Describe it.
@@ -84,6 +85,7 @@ class Budgets:
             prices: What tokens cost now.
             currency: What the prices are in.
             of_each_user: By this gateway's settings.
+            of_users: Who has another one.
             lasts: Seconds after which an answer has certainly ended, and history knows it.
         """
         self._store = store
@@ -95,6 +97,7 @@ class Budgets:
         self._prices = prices
         self.currency = currency
         self._of_each_user = of_each_user
+        self._of_users = of_users
         self._lasts = lasts
 
     async def look(self, caller: Caller) -> list[Line]:
@@ -168,9 +171,10 @@ class Budgets:
             return []
         own = caller.allowance
         of_key = Budget(own.tokens_per_month or 0, own.money_per_month or Budget().money)
+        of_user = self._of_users.get(caller.user_id, self._of_each_user)
         found = []
-        if self._of_each_user:
-            found.append((account_of(caller.user_id, None, moment), self._of_each_user))
+        if of_user:
+            found.append((account_of(caller.user_id, None, moment), of_user))
         if of_key and caller.key_id is not None:
             found.append((account_of(caller.user_id, caller.key_id, moment), of_key))
         return found

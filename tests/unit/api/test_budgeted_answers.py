@@ -257,3 +257,37 @@ def test_money_cannot_be_limited_where_nothing_costs_any() -> None:
     with pytest.raises(ValidationError, match="unless API_PRICES has prices"):
         quick_settings(money_per_month="5")
     assert budgeted(money_per_month="5").api.money_per_month == 5
+    with pytest.raises(ValidationError, match="API_USER_BUDGETS limits no money unless"):
+        quick_settings(user_budgets='{"ann": {"money": 5}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "valid dictionary"),
+        ('{"ann": 5}', "valid dictionary or instance"),
+        ('{"ann": {"tokens": -1}}', "greater than or equal to 0"),
+        ('{"ann": {"tokens": 1.5}}', "valid integer"),
+        ('{"ann": {"tokens": "many"}}', "valid integer"),
+        ('{"ann": {"token": 5}}', "Extra inputs are not permitted"),
+        ('{"ann": {"money": 0.0000001}}', "no more than 6 decimal places"),
+        ('{"ann": {}, "ann": {"tokens": 1}}', "'ann' stands twice in the budgets of users"),
+    ],
+)
+def test_budgets_of_users_that_say_nothing_clear_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        budgeted(user_budgets=text)
+
+
+async def test_a_user_of_whom_the_settings_speak_has_that_month(world: WholeWorld) -> None:
+    text = '{"local": {"tokens": 8, "money": 12.50}, "bob": {}}'
+    settings = budgeted(10**6, user_budgets=text)
+    assert settings.api.user_budgets[UserId("bob")].tokens == 0
+    async with client_of(world, settings) as http:
+        await used_up(http, by=1)
+        (line,) = (await http.get("/api/chat/budget/")).json()["budgets"]
+        assert line["tokens"] == {"limit": 8, "used": 8, "remaining": 0}
+        assert line["money"]["limit"] == "12.500000"
+        refused = await http.post(ADDRESS, json=ASK)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")

@@ -30,6 +30,8 @@ from tests.fakes.api.budgets import FakeCounters
 from tests.fakes.api.history import NOON
 
 ANN: Final = Caller(UserId("ann"))
+BOB: Final = UserId("bob")
+EVE: Final = UserId("eve")
 PRICES: Final = PriceTable((("*", Price(Decimal("0.15"), Decimal("0.6"))),))
 LASTS: Final = 60.0
 HUNDRED: Final = Budget(tokens=100)
@@ -127,6 +129,7 @@ class Scene:
                 prices=PRICES,
                 currency="USD",
                 of_each_user=budget,
+                of_users={BOB: Budget(tokens=1000), EVE: Budget()},
                 lasts=LASTS,
             )
             for _ in range(3)
@@ -244,6 +247,26 @@ async def test_a_key_has_a_budget_beside_that_of_its_user() -> None:
         with pytest.raises(OverBudget, match="Your budget"):
             await late.open()
     assert name not in {end.completion_id for end in three.ledger.ends}
+
+
+async def test_a_user_may_have_another_month_than_all_others_beside_that_of_a_key() -> None:
+    three = scene(HUNDRED)
+    key = Caller(BOB, key_id="k", allowance=Allowance(tokens_per_month=600))
+    await three.answer(500, Caller(BOB))
+    await three.answer(600, key, at=1)
+    late, _ = three.bill(key)
+    with pytest.raises(OverBudget, match="Your budget of this month is used up: 1100 of 1000"):
+        await late.open()
+    await late.give_back(surely=True)
+    await three.answer(100)
+    assert [line.budget.tokens for line in await three.gateways[2].look(key)] == [1000, 600]
+    late, _ = three.bill(ANN)
+    with pytest.raises(OverBudget, match="100 of 100"):
+        await late.open()
+    # Who is named with nothing is not bounded.
+    await three.answer(10**9, Caller(EVE))
+    await three.answer(1, Caller(EVE))
+    assert await three.used(Caller(EVE)) == []
 
 
 async def test_who_has_no_budget_costs_the_broker_and_history_nothing() -> None:
