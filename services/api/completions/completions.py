@@ -6,6 +6,7 @@ and only then is the request queued. Whoever fails in between owes the end itsel
 
 from collections import Counter
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -86,7 +87,7 @@ class Completions:
         self._preflight.connected()
         caller = order.caller or Caller(order.user_id)
         window = self._preflight.window(order.model)
-        estimate = prompt_at_most(order.messages, order.tools, window)
+        estimate = partial(prompt_at_most, order.messages, order.tools, window)
         wanted = Wanted(order.completion_id, order.created_at, estimate)
         permit = await self._limits.enter(caller, wanted)
         try:

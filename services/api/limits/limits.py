@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -45,8 +46,9 @@ class Wanted(NamedTuple):
 
     completion_id: CompletionId
     asked_at: datetime
-    estimate: int
-    """Tokens that its prompt may have at most."""
+    estimate: Callable[[], int]
+    """Tokens that its prompt may have at most: asked only where tokens are limited, for a prompt of
+    megabytes takes a while."""
 
 
 class Limits:
@@ -138,17 +140,18 @@ class Permit:
         self,
         quota: Quota,
         lease: Lease | None,
-        estimate: int,
+        estimate: Callable[[], int],
         metering: Metering,
         leases: Leases,
         bill: Bill,
     ) -> None:
         self._quota = quota
         self._lease = lease
-        # No more than is let in without a debt: one that is cut off at the most that a debt may be
-        # could not be given back to the token.
-        self._estimate = min((rate.limit for _, rate in quota.token_rates()), default=0)
-        self._estimate = min(self._estimate, estimate)
+        self._estimate = 0
+        if quota.counts_tokens:
+            # No more than is let in without a debt: one that is cut off at the most that a debt may
+            # be could not be given back to the token.
+            self._estimate = min(estimate(), *(rate.limit for _, rate in quota.token_rates()))
         self._metering = metering
         self._leases = leases
         self._bill = bill
