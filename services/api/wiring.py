@@ -26,6 +26,7 @@ from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
 from services.api.sessions.copying import Copying
 from services.api.sessions.deleting import Deleting
+from services.api.sessions.file_budget import FileBudget
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
@@ -166,6 +167,7 @@ def build_state(
             sessions, world.history, leases, cancellations, world.background, announcing
         ),
         drain=drain,
+        file_budget=FileBudget(settings.http.max_files_bytes),
         files=Turnstile(),
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),
