@@ -29,9 +29,10 @@ from services.api.sessions.deleting import Deleting
 from services.api.sessions.file_budget import FileBudget
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
+from services.api.sessions.resolving import ResolvedDefaults
 from services.api.sessions.sessions import Sessions
 from services.api.sessions.syncing import Syncing
-from services.api.sessions.turns import ResolvedDefaults, Turns
+from services.api.sessions.turns import Turns
 from services.api.sessions.turnstile import Turnstile
 from services.api.settings import Settings
 from services.api.sockets.gate import SocketGate, SocketTiming
