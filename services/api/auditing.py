@@ -7,8 +7,14 @@ from starlette.types import Scope
 from services.api.access.caller import Caller
 from services.api.access.gateway_access import GatewayAccess
 from services.api.access.refusal_log import CLOSED, REFUSED
-from services.api.access.refusals import NotAuthenticated, NotPermitted, WrongHost, WrongOrigin
-from services.api.completions.scope_keys import CALLER, REQUEST_ID, TOLD
+from services.api.access.refusals import (
+    ModelRefused,
+    NotAuthenticated,
+    NotPermitted,
+    WrongHost,
+    WrongOrigin,
+)
+from services.api.completions.scope_keys import CALLER, REQUEST_ID, SENT_REQUEST_ID, TOLD
 from shared.contracts.audit import Actor
 from shared.errors import ChatError, QueueFull, RateLimited
 
@@ -19,8 +25,9 @@ _REFUSALS: Final = (
     WrongOrigin,
     RateLimited,
     QueueFull,
+    ModelRefused,
 )
-"""401, 403, 421 and 429; everything else that fails is no word about who asks."""
+"""401, 403, 421 and 429, and the 404 that hides a model; all else is no word about who asks."""
 
 
 def actor_of(scope: Scope) -> Actor:
@@ -33,6 +40,7 @@ def actor_of(scope: Scope) -> Actor:
         key_id=caller.key_id if caller is not None else None,
         address=access.address_of(scope),
         request_id=scope.get(REQUEST_ID),
+        sent_request_id=scope.get(SENT_REQUEST_ID),
     )
 
 
@@ -41,7 +49,8 @@ def tell_of_refusal(scope: Scope, error: ChatError) -> None:
     if isinstance(error, _REFUSALS):
         scope[TOLD] = True
         access: GatewayAccess = scope["state"]["access"]
-        access.refusals.refused(REFUSED, actor_of(scope), _target(scope), error.code)
+        code = error.told if isinstance(error, ModelRefused) else error.code
+        access.refusals.refused(REFUSED, actor_of(scope), _target(scope), code)
 
 
 def tell_of_closing(scope: Scope, code: str) -> None:

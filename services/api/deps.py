@@ -1,7 +1,7 @@
 """Typed access to what the lifespan built; the only reader of ``request.state``."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Final, TypedDict, cast
 
 from fastapi import Depends, Request
@@ -31,6 +31,7 @@ from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
 from services.api.sessions.copying import Copying
 from services.api.sessions.deleting import Deleting
+from services.api.sessions.file_budget import FileBudget, Share
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
 from services.api.sessions.sessions import Sessions
@@ -61,6 +62,7 @@ class State(TypedDict):
     deleting: Deleting
     drain: Drain
     copying: Copying
+    file_budget: FileBudget
     files: Turnstile
     following: Following
     health: Health
@@ -127,6 +129,18 @@ StateDep = Annotated[State, Depends(get_state)]
 UserDep = Annotated[UserId, Depends(get_user)]
 
 
+async def get_share(state: StateDep, user: UserDep) -> AsyncGenerator[Share]:
+    """What this request holds of the bytes of files; until its answer is out, however that ends."""
+    share = Share(state["file_budget"], user)
+    try:
+        yield share
+    finally:
+        share.close()
+
+
+ShareDep = Annotated[Share, Depends(get_share)]
+
+
 def permitted(state: State, caller: Caller, completions: Starter) -> Permitted:
     """``completions`` as this caller may begin them."""
     return Permitted(caller, completions, state["access"].presence)
@@ -146,17 +160,28 @@ def name_completion(request: Request, completion_id: CompletionId) -> None:
     headers.append((_COMPLETION_ID, completion_id.encode()))
 
 
-async def read_body(request: Request, state: State, limit: int | None = None) -> bytes:
-    """The whole body, of ``limit`` bytes at most: by default as many as any may have.
+async def read_body(request: Request, state: State) -> bytes:
+    """The whole body, of as many bytes as any may have.
+
+    Raises:
+        ChatError, HTTPException: see ``read_file``.
+    """
+    return await read_file(request, state, state["max_body_bytes"], None)
+
+
+async def read_file(request: Request, state: State, limit: int, share: Share | None) -> bytes:
+    """The whole body, of ``limit`` bytes at most, which ``share`` holds as they come.
 
     Raises:
         PayloadTooLarge: it is, or says that it is, longer than the limit.
+        ChatError: see ``Share``.
         HTTPException: 408, nothing of it came for too long, or not all of it.
     """
-    limit = limit or state["max_body_bytes"]
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(int(declared), limit)
+    if declared.isdigit() and share is not None:
+        share.declare(int(declared))
     body = bytearray()
     clock = asyncio.get_running_loop().time
     last = clock() + state["body_deadline"]
@@ -167,6 +192,8 @@ async def read_body(request: Request, state: State, limit: int | None = None) ->
                 body += part
                 if len(body) > limit:
                     raise _too_large(len(body), limit)
+                if share is not None:
+                    share.hold(len(body))
     except TimeoutError as error:
         # What comes later would be taken for the next request.
         raise HTTPException(408, headers={"Connection": "close"}) from error

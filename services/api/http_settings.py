@@ -1,9 +1,9 @@
 """What a connection may cost: ``API_*`` too, but nothing that a use case needs."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.durations import Duration
@@ -34,6 +34,12 @@ class HttpSettings(BaseSettings):
         le=128 * MIB,
         description="Largest file of a session that is imported; beyond it 413.",
     )
+    max_files_bytes: int = Field(
+        default=256 * MIB,
+        ge=2 * KIB,
+        description="Bytes of imports and exports that a gateway holds at once, half of them for "
+        "one user: beyond it 429 or 503. At least twice API_MAX_IMPORT_BYTES.",
+    )
     head_timeout: Duration = Field(
         default=timedelta(seconds=30),
         gt=timedelta(0),
@@ -60,3 +66,9 @@ class HttpSettings(BaseSettings):
         gt=timedelta(0),
         description="A WebSocket that has not answered a ping for so long is closed, 1011.",
     )
+
+    @model_validator(mode="after")
+    def _holds_a_file(self) -> Self:
+        if self.max_files_bytes < 2 * self.max_import_bytes:
+            raise ValueError("API_MAX_FILES_BYTES must be at least twice API_MAX_IMPORT_BYTES")
+        return self

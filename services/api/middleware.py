@@ -13,7 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from services.api.completions.failures import internal_error_body
-from services.api.completions.scope_keys import ANSWER_HEADERS, REQUEST_ID, SENT_QUERY, TOLD
+from services.api.completions.scope_keys import (
+    ANSWER_HEADERS,
+    REQUEST_ID,
+    SENT_QUERY,
+    SENT_REQUEST_ID,
+    TOLD,
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,9 +45,10 @@ class RequestContext:
         await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
-        extra: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id)]
-        scope[REQUEST_ID] = request_id.decode()
+        sent = _sent_request_id(scope)
+        scope[REQUEST_ID] = f"req_{uuid_utils.uuid7().hex}"
+        scope[SENT_REQUEST_ID] = sent
+        extra = [(b"x-request-id", (sent or scope[REQUEST_ID]).encode())]
         scope[ANSWER_HEADERS] = extra
         _drop_trailing_slash(scope)
         _spell_query(scope)
@@ -54,7 +61,8 @@ class RequestContext:
                 message["headers"] = [*message.get("headers", ()), *extra]
             await send(message)
 
-        with bound_contextvars(request_id=scope[REQUEST_ID]):
+        names = {"request_id": scope[REQUEST_ID], **({"sent_request_id": sent} if sent else {})}
+        with bound_contextvars(**names):
             try:
                 await self._app(scope, receive, send_first)
             except ClientDisconnect:
@@ -74,18 +82,19 @@ class RequestContext:
                 )
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE.fullmatch(value):
-            return bytes(value)
-    return f"req_{uuid_utils.uuid7().hex}".encode()
+def _sent_request_id(scope: Scope) -> str | None:
+    sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    # Whatever else it is would be said again: in an answer, in logs, in the audit.
+    return sent[0].decode() if len(sent) == 1 and _SANE.fullmatch(sent[0]) else None
 
 
 def _drop_trailing_slash(scope: Scope) -> None:
     # A redirect would lose the body of a POST in many clients.
-    path = scope["path"]
-    if len(path) > 1 and path.endswith("/"):
-        scope["path"] = path.rstrip("/") or "/"
+    # What is no slash on the wire is a part of a name, whose owner is another one.
+    path, wire = scope["path"], scope.get("raw_path") or scope["path"].encode()
+    slashes = len(wire) - len(wire.rstrip(b"/"))
+    if len(path) > 1 and slashes:
+        scope["path"] = path[:-slashes] or "/"
 
 
 def _spell_query(scope: Scope) -> None:

@@ -7,16 +7,15 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from services.api.problems import sentence_of
+from services.api.shapes import Shape, may_exceed, shape_of
 from shared.errors import InvalidRequest
 
 _DEPTH: Final = 64
 """Serialisers further on give up at about 250; nobody nests a request half as deep as this."""
-_CONTAINERS: Final = 50_000
+_MOST: Final = Shape(containers=50_000, items=500_000)
 """All requests wait while one is checked: 6 MiB of empty objects would take many seconds."""
-IMPORTED_CONTAINERS: Final = 400_000
-"""Of a session that is imported: twenty for each message. It is checked in a thread."""
-_BRACKETS: Final = 4_000_000
-"""Of a file, those in its texts too: more could be so many lists that they fill the memory."""
+IMPORTED: Final = Shape(containers=400_000, items=1_600_000)
+"""Of a session that is imported: for each message twenty lists and objects, and eighty items."""
 _MODEL = TypeVar("_MODEL", bound=BaseModel)
 
 
@@ -29,22 +28,14 @@ def parse_body(body: bytes, model: type[_MODEL], what: str = "body") -> _MODEL:
     return checked(read_object(body, what), model)
 
 
-def too_many_brackets(blocks: Sequence[bytes]) -> bool:
-    """Whether a file is not even read for them."""
-    return sum(block.count(b"[") + block.count(b"{") for block in blocks) > _BRACKETS
-
-
-def read_object(
-    body: bytes, what: str = "body", *, containers: int = _CONTAINERS
-) -> dict[str, Any]:
-    """Read a JSON object of any shape, with at most so many lists and objects in it.
+def read_object(body: bytes, what: str = "body", *, most: Shape = _MOST) -> dict[str, Any]:
+    """Read a JSON object of any shape, with at most so many lists, objects and items in it.
 
     Raises:
         InvalidRequest: not JSON, too deep or too much in pieces, or NUL in a string.
     """
-    if too_many_brackets([body]):
-        message = f"The {what} holds more than {_BRACKETS} brackets."
-        raise InvalidRequest(message)
+    if may_exceed(body, most):
+        _refuse_bulk(shape_of([body], most), most, what)
     try:
         # orjson refuses lone surrogates and bytes that are not UTF-8, which no store takes either.
         value = orjson.loads(body)
@@ -56,7 +47,7 @@ def read_object(
         message = f"The {what} must be a JSON object."
         raise InvalidRequest(message)
     if body.count(b"[") + body.count(b"{") > _DEPTH or b"\\u0000" in body:
-        _inspect(value, what, containers)
+        _inspect(value, what)
     return value
 
 
@@ -72,11 +63,10 @@ def checked(value: object, model: type[_MODEL], path: Sequence[str | int] = ()) 
         raise _invalid(error, value, path) from error
 
 
-def _inspect(root: dict[str, Any], what: str, most: int) -> None:
+def _inspect(root: dict[str, Any], what: str) -> None:
     """Walk depth first: it remembers one path, however much the body holds."""
     path: list[str | int] = []
     levels = [_children(root)]
-    containers = 0
     while levels:
         child = next(levels[-1], None)
         if child is None:
@@ -90,9 +80,8 @@ def _inspect(root: dict[str, Any], what: str, most: int) -> None:
         if isinstance(value, str):
             _refuse_nul(value, [*path, key] if "\0" in value else path)
         elif isinstance(value, (dict, list)):
-            containers += 1
             path.append(key)
-            _refuse_bulk(len(path), containers, what, most)
+            _refuse_depth(len(path), what)
             levels.append(_children(value))
 
 
@@ -100,12 +89,19 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:  # noqa: ANN401 - 
     return iter(value.items()) if isinstance(value, dict) else enumerate(value)
 
 
-def _refuse_bulk(depth: int, containers: int, what: str, most: int) -> None:
+def _refuse_bulk(shape: Shape, most: Shape, what: str) -> None:
+    if shape.within(most):
+        return
+    if shape.containers > most.containers:
+        message = f"The {what} holds more than {most.containers} lists and objects."
+    else:
+        message = f"The {what} holds more than {most.items} values and names."
+    raise InvalidRequest(message)
+
+
+def _refuse_depth(depth: int, what: str) -> None:
     if depth >= _DEPTH:
         message = f"The {what} nests more than {_DEPTH} levels deep."
-        raise InvalidRequest(message)
-    if containers > most:
-        message = f"The {what} holds more than {most} lists and objects."
         raise InvalidRequest(message)
 
 

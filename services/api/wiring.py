@@ -26,11 +26,13 @@ from services.api.reports.health import Health
 from services.api.sessions.choices import Choices
 from services.api.sessions.copying import Copying
 from services.api.sessions.deleting import Deleting
+from services.api.sessions.file_budget import FileBudget
 from services.api.sessions.offered import OfferedModels
 from services.api.sessions.presets import Presets
+from services.api.sessions.resolving import ResolvedDefaults
 from services.api.sessions.sessions import Sessions
 from services.api.sessions.syncing import Syncing
-from services.api.sessions.turns import ResolvedDefaults, Turns
+from services.api.sessions.turns import Turns
 from services.api.sessions.turnstile import Turnstile
 from services.api.settings import Settings
 from services.api.sockets.gate import SocketGate, SocketTiming
@@ -166,6 +168,7 @@ def build_state(
             sessions, world.history, leases, cancellations, world.background, announcing
         ),
         drain=drain,
+        file_budget=FileBudget(settings.http.max_files_bytes),
         files=Turnstile(),
         following=following,
         idempotency=Idempotency(world.keys, world.marks, world.journal, world.clock),

@@ -48,7 +48,8 @@ class Changing:
         """
         settings = _settings(command)
         # The answer shows the session whole, and is announced: with the turn that has just ended.
-        await self._freshness.everything()
+        if command.after_completion is not None:
+            await self._freshness.completion(command.after_completion)
         for _ in range(_ATTEMPTS):
             session = found(await self._store.get(command.user_id, command.session_id))
             if command.version not in (None, session.version):

@@ -12,10 +12,8 @@ from services.history.ports import SessionStore, TurnStore
 from shared.contracts.events import CompletionAccepted
 from shared.contracts.history import Session
 from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.contracts.live import LiveEvent, SettingsChanged
+from shared.contracts.live import HISTORY, LiveEvent, SettingsChanged
 from shared.errors import HistoryUnavailable
-
-ORIGIN = "history"
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -46,7 +44,7 @@ class News:
     async def created(self, user_id: UserId, session: Session) -> None:
         """There is a new session, or one that was deleted is back."""
         event = LiveEvent(
-            type="session_created", session_id=session.id, origin=ORIGIN, session=session
+            type="session_created", session_id=session.id, origin=HISTORY, session=session
         )
         await self._teller.of_session(user_id, event)
 
@@ -55,14 +53,14 @@ class News:
     ) -> None:
         """It has another title, other settings, or one turn more: that of ``ended``."""
         event = LiveEvent(
-            type="session_updated", session_id=session.id, origin=ORIGIN,
+            type="session_updated", session_id=session.id, origin=HISTORY,
             completion_id=ended, session=session,
         )  # fmt: skip
         await self._teller.of_session(user_id, event)
 
     async def deleted(self, user_id: UserId, session_id: SessionId) -> None:
         """It is gone."""
-        event = LiveEvent(type="session_deleted", session_id=session_id, origin=ORIGIN)
+        event = LiveEvent(type="session_deleted", session_id=session_id, origin=HISTORY)
         await self._teller.of_session(user_id, event)
 
     async def settings_changed(self, user_id: UserId | None) -> None:

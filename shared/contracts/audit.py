@@ -21,7 +21,9 @@ class Actor(WireModel):
     address: str | None = None
     """Of the client."""
     request_id: str | None = None
-    """As the answer's ``X-Request-Id`` says it."""
+    """Given by the gateway: as the answer's ``X-Request-Id`` says it, where nothing was sent."""
+    sent_request_id: str | None = None
+    """What the client has sent as ``X-Request-Id``, which the answer repeats: its own choice."""
 
 
 OPERATOR: Final = Actor(via="cli")

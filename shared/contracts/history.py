@@ -174,6 +174,8 @@ class UpdateSession(WireModel):
     """Names of settings that get no value any more."""
     version: int | None = None
     """Only if the session still has this one."""
+    after_completion: CompletionId | None = None
+    """See ``GetSession``."""
 
 
 class DeleteSession(WireModel):

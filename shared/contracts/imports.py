@@ -69,8 +69,13 @@ class ImportSession(CreateSession):
 
 def packed(parts: Iterable[bytes]) -> bytes:
     """For a command that is larger than what the broker carries at once: text is mostly air."""
-    writer = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS + 16)
+    writer = packer()
     return b"".join([*map(writer.compress, parts), writer.flush()])
+
+
+def packer() -> "zlib._Compress":
+    """How a command is packed, part by part."""
+    return zlib.compressobj(level=1, wbits=zlib.MAX_WBITS + 16)
 
 
 def _unpacked(data: bytes) -> bytes:

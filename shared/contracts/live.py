@@ -4,11 +4,14 @@ Never stored. What was missed is read again: a session from history, an answer b
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from shared.contracts.history import Session
 from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.contracts.wire import WireModel
+
+HISTORY: Final = "history"
+"""The origin of what history says: it has stored that."""
 
 
 class LiveEvent(WireModel):

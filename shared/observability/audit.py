@@ -56,6 +56,7 @@ def record(
         address=who.address,
         # Said as the actor's own: nothing else that is bound may take its place.
         request_id=who.request_id,
+        sent_request_id=who.sent_request_id,
         object=target,
         user=user,
         outcome=outcome,

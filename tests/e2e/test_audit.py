@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 FIELDS = {
     "timestamp", "level", "event", "logger", "service", "action", "actor", "via", "key_id",
-    "address", "request_id", "object", "user", "outcome", "count",
+    "address", "request_id", "sent_request_id", "object", "user", "outcome", "count",
 }  # fmt: skip
 NAME = "tangerine"
 """What people make up: names, titles, prompts."""
@@ -89,7 +89,8 @@ async def test_every_act_says_who_did_what_to_which(stack: Stack, boss: httpx.As
     made = (await boss.post("/api/chat/keys/", json={"user": "ann", "name": NAME})).json()
     act = await audit.one("key.create")
     assert (act["actor"], act["via"], act["key_id"]) == ("boss", "http", key_id)
-    assert (act["address"], act["request_id"]) == ("127.0.0.1", "req-of-the-boss")
+    assert (act["address"], act["sent_request_id"]) == ("127.0.0.1", "req-of-the-boss")
+    assert act["request_id"].startswith("req_")
     assert (act["object"], act["user"]) == (f"key:{made['id']}", "ann")
 
     assert (await boss.delete(f"/api/chat/keys/{made['id']}/")).status_code == 204
@@ -155,6 +156,7 @@ async def test_refusals_say_who_was_refused_and_why_and_a_flood_is_one_line(
         assert (line["actor"], line["address"]) == ("ann", "127.0.0.1")
         assert line["object"] == "GET /api/chat/keys"
         assert line["request_id"].startswith("req_")
+        assert line["sent_request_id"] is None
 
         foreign = {**head, "Origin": "https://evil.example"}
         assert (await http.post("/api/chat/sessions/", headers=foreign)).status_code == 403

@@ -24,6 +24,7 @@ from tests.fakes.api.people import at, new_session
 from tests.fakes.api.worker import ScriptedWorker
 from tests.support.nats_keys import seed_file
 from tests.support.nats_server import NatsServer
+from tests.support.socket_client import SocketClient
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("history")]
 
@@ -69,47 +70,46 @@ async def ends(jetstream: JetStream) -> list[CompletionCompleted]:
     return [CompletionCompleted.from_bytes(message.data) async for message in replay]
 
 
-async def test_a_turn_whose_gateway_was_killed_before_it_was_queued_can_be_cancelled_elsewhere(
-    nats_server: NatsServer,
-    other: RunningGateway,
-    worker: ScriptedWorker,
-    provisioned: JetStream,
-) -> None:
+@pytest.fixture
+async def orphan(
+    nats_server: NatsServer, other: RunningGateway, worker: ScriptedWorker, provisioned: JetStream
+) -> AsyncGenerator[SocketClient]:
+    """Looks on while a gateway dies of a turn, which ends once; its session goes on afterwards."""
     session = await new_session(other)
     async with at(other, session) as there:
         await there.next()
         await die(nats_server.url, session)
-        asked = await there.next("ai_typing")
-        busy = await other.http.post(address(session), json={"message": "again"})
-        assert busy.json()["error"]["code"] == "session_busy"
-
-        path = f"/v1/chat/completions/{asked['completion_id']}/cancel"
-        cancelled = await other.http.post(path)
-
-        assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-        stopped = await there.next("ai_message_stopped")
-        assert stopped["completion_id"] == asked["completion_id"]
+        yield there
     (end,) = await ends(provisioned)
-    assert (end.status, end.attempts) == (CompletionStatus.CANCELLED, 0)
+    assert end.attempts == 0
+    assert end.place is not None
+    assert end.place.session_id == session
     assert await answers(other, worker, session)
+
+
+async def test_a_turn_whose_gateway_was_killed_before_it_was_queued_can_be_cancelled_elsewhere(
+    orphan: SocketClient, other: RunningGateway, provisioned: JetStream
+) -> None:
+    asked = await orphan.next("ai_typing")
+    busy = await other.http.post(address(orphan.got[0]["session_id"]), json={"message": "again"})
+    assert busy.json()["error"]["code"] == "session_busy"
+
+    path = f"/v1/chat/completions/{asked['completion_id']}/cancel"
+    cancelled = await other.http.post(path)
+
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    stopped = await orphan.next("ai_message_stopped")
+    assert stopped["completion_id"] == asked["completion_id"]
+    assert [it.status for it in await ends(provisioned)] == [CompletionStatus.CANCELLED]
 
 
 async def test_a_turn_whose_gateway_was_killed_before_it_was_queued_fails_by_itself(
-    nats_server: NatsServer,
-    other: RunningGateway,
-    worker: ScriptedWorker,
-    provisioned: JetStream,
+    orphan: SocketClient, provisioned: JetStream
 ) -> None:
-    session = await new_session(other)
-    async with at(other, session) as there:
-        await there.next()
-        await die(nats_server.url, session)
-        failed = await there.next("error", within=25)
-        assert failed["code"] == "worker_lost"
-        assert there.types == ["connection_established", "user_message", "ai_typing", "error"]
-    (end,) = await ends(provisioned)
-    assert (end.status, end.attempts) == (CompletionStatus.FAILED, 0)
-    assert await answers(other, worker, session)
+    failed = await orphan.next("error", within=25)
+    assert failed["code"] == "worker_lost"
+    assert orphan.types == ["connection_established", "user_message", "ai_typing", "error"]
+    assert [it.status for it in await ends(provisioned)] == [CompletionStatus.FAILED]
 
 
 class SlowQueue:

@@ -1,7 +1,8 @@
 """Chat over sockets, on two gateways: requirements 5, and what is documented beside it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.client import Client
@@ -10,7 +11,7 @@ from services.api.settings import Settings as GatewaySettings
 from shared.contracts.chat import CompletionStatus
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.people import at, new_session, send
-from tests.fakes.api.worker import ScriptedWorker
+from tests.fakes.api.worker import Job, ScriptedWorker
 from tests.support.nats_server import NatsServer
 from tests.support.socket_client import SocketClient
 from tests.support.waiting import eventually
@@ -55,6 +56,16 @@ async def test_a_turn_reads_as_the_requirements_have_it(
     assert [message.content for message in job.command.messages] == ["Hello, AI!"]
     stored = (await gateway.http.get(f"/ai-chat/api/sessions/{session}/")).json()["messages"]
     assert [one["id"] for one in stored] == [asked["message"]["id"], done["message"]["id"]]
+
+
+@asynccontextmanager
+async def asking(
+    gateway: RunningGateway, worker: ScriptedWorker
+) -> AsyncGenerator[tuple[SocketClient, Job]]:
+    """A socket of a new session that has asked, and what its worker has taken."""
+    async with at(gateway, await new_session(gateway)) as person:
+        await person.say(send("go"))
+        yield person, await worker.take()
 
 
 async def test_two_gateways_show_the_same_events_in_the_same_order(
@@ -145,10 +156,7 @@ async def test_a_socket_that_was_cut_resumes_without_a_lost_or_doubled_piece(
 async def test_stop_ends_an_answer_with_what_was_said(
     gateway: RunningGateway, worker: ScriptedWorker
 ) -> None:
-    session = await new_session(gateway)
-    async with at(gateway, session) as person:
-        await person.say(send("go"))
-        job = await worker.take()
+    async with asking(gateway, worker) as (person, job):
         await job.say("half ")
         await person.next("ai_message_chunk")
         await person.say({"type": "stop_generation"})
@@ -163,10 +171,7 @@ async def test_stop_ends_an_answer_with_what_was_said(
 async def test_stopping_what_has_ended_says_so(
     gateway: RunningGateway, worker: ScriptedWorker
 ) -> None:
-    session = await new_session(gateway)
-    async with at(gateway, session) as person:
-        await person.say(send("go"))
-        job = await worker.take()
+    async with asking(gateway, worker) as (person, job):
         await job.say("done")
         await job.end()
         await person.next("ai_message_complete")

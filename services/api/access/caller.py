@@ -6,11 +6,10 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Final
 
-from services.api.access.refusals import NotPermitted
+from services.api.access.refusals import ModelRefused, NotPermitted
 from shared.contracts.api_keys import ADMIN
 from shared.contracts.ids import UserId
 from shared.contracts.subjects import full_model_name
-from shared.errors import ModelNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,11 @@ class Caller:
         """Go on with a model that this caller may ask.
 
         Raises:
-            ModelNotFound: it is none; nothing tells it from one that does not exist.
+            ModelRefused: it is none; nothing tells it from one that does not exist.
         """
         if not self.may_ask(model):
             message = f"The model {model} does not exist."
-            raise ModelNotFound(message, param="model")
+            raise ModelRefused(message, param="model")
 
     def must_be_admin(self) -> None:
         """Go on with an administrator only.

@@ -1,8 +1,8 @@
 """Refusals in the audit: each that is new at once, and of a flood its count.
 
 Whoever is refused decides how often that happens, so no more than a bounded number of lines may
-come of it: of one address, caller and reason the first in a minute is written, the others are
-counted and said together when the minute is over; and of more such triples than the table holds,
+come of it: of one address, caller, target and reason the first in a minute is written, the others
+are counted and said together when the minute is over; and of more of these than the table holds,
 only the reason counts.
 """
 
@@ -18,18 +18,18 @@ from shared.observability import audit
 WINDOW: Final = 60.0
 _LOOK_EVERY: Final = 5.0
 MOST: Final = 500
-"""Triples that are told apart at once."""
+"""Those that are told apart at once."""
 REFUSED: Final = "request.refuse"
 CLOSED: Final = "socket.close"
 
-_Key = tuple[str, str | None, str | None, str]
+_Key = tuple[str, str | None, str | None, str | None, str]
 
 
 @dataclass(slots=True)
 class _Flood:
     until: float
     actor: Actor
-    target: str
+    target: str | None
     more: int = 0
 
 
@@ -44,10 +44,11 @@ class RefusalLog:
     def refused(self, action: str, actor: Actor, target: str, code: str) -> None:
         """Somebody was: ``code`` says why."""
         address = site_of(actor.address) if actor.address is not None else None
-        key: _Key = (action, address, actor.user, code)
+        key: _Key = (action, address, actor.user, target, code)
+        told: str | None = target
         if key not in self._floods and len(self._floods) >= MOST:
             # Whose it is counts no more: strangers choose their addresses.
-            key, actor = (action, None, None, code), Actor(via=actor.via)
+            key, actor, told = (action, None, None, None, code), Actor(via=actor.via), None
         flood = self._floods.get(key)
         now = self._clock()
         if flood is not None and now < flood.until:
@@ -55,8 +56,8 @@ class RefusalLog:
             return
         if flood is not None:
             self._tell(key, flood)
-        self._floods[key] = _Flood(now + WINDOW, actor, target)
-        audit.record(action, actor=actor, target=target, outcome=code)
+        self._floods[key] = _Flood(now + WINDOW, actor, told)
+        audit.record(action, actor=actor, target=told, outcome=code)
 
     async def keep(self) -> None:
         """Say what was counted when its minute is over, for ever."""
@@ -81,6 +82,6 @@ class RefusalLog:
     def _tell(self, key: _Key, flood: _Flood) -> None:
         if flood.more:
             # Of many requests there is no one id.
-            actor = flood.actor.model_copy(update={"request_id": None})
-            action, _, _, code = key
+            actor = flood.actor.model_copy(update={"request_id": None, "sent_request_id": None})
+            action, _, _, _, code = key
             audit.record(action, actor=actor, target=flood.target, outcome=code, count=flood.more)

@@ -1,6 +1,6 @@
 """Why somebody is not let in: said by gateways alone, so these never cross the broker."""
 
-from shared.errors import ChatError
+from shared.errors import ChatError, ModelNotFound
 
 
 class NotAuthenticated(ChatError):
@@ -24,6 +24,13 @@ class UserDeparting(NotPermitted):
     """Everything of this user is being removed: nothing new may come beside what goes."""
 
     code = "user_departing"
+
+
+class ModelRefused(ModelNotFound):
+    """The caller's key may not ask it; by its code, nothing tells it from one that is not there."""
+
+    told = "model_not_permitted"
+    """What the audit says instead."""
 
 
 class WrongHost(ChatError):

@@ -51,16 +51,23 @@ class NatsQueueNotes:
 
     async def find(self, completion_id: CompletionId) -> Waiting | None:
         """The request behind the note, and whether anything was sent in answer to it."""
-        with refusals_mean_unavailable():
-            entry = await self._bucket.get(_PREFIX + completion_id)
-            if entry is None:
-                return None
-            stored = await self._jetstream.by_sequence(streams.REQUESTS, int(entry.value))
-        # A broker that has lost its data gives numbers anew.
+        stored = await self._noted(completion_id)
         command = _request_of(completion_id, stored)
         if stored is None or command is None:
             return None
         return Waiting(stored.sequence, command, await self.begun(command.reply_subject))
+
+    async def waits(self, completion_id: CompletionId) -> bool:
+        """The broker gives messages whole; this one is not taken apart, and its log not asked."""
+        return _is_of(completion_id, await self._noted(completion_id))
+
+    async def _noted(self, completion_id: CompletionId) -> StoredMessage | None:
+        # A broker that has lost its data gives numbers anew: it may be another one's.
+        with refusals_mean_unavailable():
+            entry = await self._bucket.get(_PREFIX + completion_id)
+            if entry is None:
+                return None
+            return await self._jetstream.by_sequence(streams.REQUESTS, int(entry.value))
 
     async def search(self, accepted: CompletionAccepted) -> Waiting | None:
         """Read the lane from the broker's time of ``accepted`` on."""
@@ -101,8 +108,14 @@ class NatsQueueNotes:
             return await self._jetstream.last(streams.CHUNKS, reply_subject) is not None
 
 
+def _is_of(completion_id: CompletionId, stored: StoredMessage | None) -> bool:
+    # A prompt may say the same, but its quotation marks are escaped.
+    said = b'"completion_id":"%s"' % completion_id.encode()
+    return stored is not None and said in stored.data
+
+
 def _request_of(completion_id: CompletionId, stored: StoredMessage | None) -> RunCompletion | None:
-    if stored is None or completion_id.encode() not in stored.data:
+    if stored is None or not _is_of(completion_id, stored):
         return None
     try:
         command = RunCompletion.from_bytes(stored.data)

@@ -171,7 +171,7 @@ class Cancellations:
 
     async def _end_unheard(self, completion_id: CompletionId) -> CompletionCompleted | None:
         accepted = await self._journal.accepted(completion_id)
-        if accepted is None or await self._notes.find(completion_id) is not None:
+        if accepted is None or await self._notes.waits(completion_id):
             # Its request may still come, and meets the tombstone; or it is a worker's to end.
             return None
         end = await self._orphans.cancel(accepted)
@@ -191,7 +191,7 @@ class Cancellations:
         log.info("request_withdrawn", completion_id=completion_id)
         error = Cancelled("The completion was cancelled before a worker was free.")
         end = self._terminals.make(waiting.command, CompletionStatus.CANCELLED, error)
-        return await self._terminals.record(end, waiting.command.reply_subject)
+        return await self._terminals.record_owed(end, waiting.command.reply_subject)
 
 
 def no_such_completion() -> CompletionNotFound:

@@ -53,7 +53,7 @@ class Orphans:
         """End it as cancelled, under a tombstone that stands.
 
         Raises:
-            BrokerUnavailable: nobody knows whether somebody has it.
+            BrokerUnavailable: nobody knows whether somebody has it, or whether its end is recorded.
         """
         error = Cancelled("The completion was cancelled before a worker was free.")
         return await self._close(accepted, CompletionStatus.CANCELLED, error)
@@ -68,12 +68,12 @@ class Orphans:
             return None
         log.warning("completion_orphaned", completion_id=accepted.completion_id, status=status)
         end = self._terminals.make_unqueued(accepted, status, error)
-        return await self._terminals.record(end, reply_subject)
+        return await self._terminals.record_or_raise(end, reply_subject)
 
     async def _somebody_has(self, accepted: CompletionAccepted, reply_subject: str) -> bool:
         completion_id, notes = accepted.completion_id, self._notes
         return (
-            await notes.find(completion_id) is not None
+            await notes.waits(completion_id)
             or await self._workers.resend(completion_id, -1) is not Heard.NOBODY
             # What was said of an answer is for a worker to end, whatever became of its request.
             or await notes.begun(reply_subject)

@@ -3,7 +3,9 @@
 from typing import Final
 
 REQUEST_ID: Final = "parley.request_id"
-"""The name of the request, as its answer and the log carry it."""
+"""The name of the request, given here: nobody else can choose it."""
+SENT_REQUEST_ID: Final = "parley.sent_request_id"
+"""How its client calls it, which its answer repeats; ``None`` where it does not."""
 SENT_QUERY: Final = "parley.sent_query"
 """The query as it came: routes see its names in one spelling."""
 ANSWER_HEADERS: Final = "parley.answer_headers"

@@ -33,6 +33,14 @@ class QueueNotes(Protocol):
         """
         ...
 
+    async def waits(self, completion_id: CompletionId) -> bool:
+        """Whether ``find`` would find it, without taking it apart: it may be megabytes.
+
+        Raises:
+            BrokerUnavailable: no answer.
+        """
+        ...
+
     async def search(self, accepted: CompletionAccepted) -> Waiting | None:
         """The request without its note: reads what was queued since ``accepted``.
 

@@ -1,18 +1,19 @@
 """Copies of sessions on both faces: fork, export, import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from services.api.completions.idempotency import HEADER as KEY_HEADER
 from services.api.completions.idempotency import check_key
-from services.api.deps import StateDep, UserDep, add_headers, read_body
+from services.api.deps import ShareDep, StateDep, UserDep, add_headers, read_file
 from services.api.routes.downloads import attachment
 from services.api.routes.faces import FacedRouter, json_body
+from services.api.routes.file_answer import FileAnswer, SendingTime
 from services.api.routes.ignoring import note_ignored, read_model
 from services.api.routes.sessions import session_id_of, tagged
 from services.api.routes.turns import message_id_of
@@ -20,14 +21,23 @@ from services.api.schemas.archive import ExportBody
 from services.api.schemas.sessions import SessionBody
 from services.api.schemas.turns import ForkRequest
 from services.api.sessions.archive import read_import
-from services.api.sessions.exporting import Importable, json_file, markdown_file
+from services.api.sessions.exporting import (
+    Draft,
+    File,
+    Importable,
+    JsonDraft,
+    MarkdownDraft,
+)
+from services.api.sessions.file_budget import Share
 from services.api.sessions.turnstile import in_thread
+from shared.contracts.history import Session, StoredMessage
 
 router = FacedRouter("/sessions")
 
 _JOINED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": SessionBody, "description": "The same file was imported before: its session."}
 }
+_KINDS: Final = {"json": ("application/json", "json"), "markdown": ("text/markdown", "md")}
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": ExportBody, "content": {"text/markdown": {"schema": {"type": "string"}}}}
 }
@@ -42,7 +52,7 @@ _FILE: Final[dict[int | str, dict[str, Any]]] = {
     errors=(400, 413, 503),
 )
 async def import_session(
-    request: Request, response: Response, state: StateDep, user: UserDep
+    request: Request, response: Response, state: StateDep, user: UserDep, share: ShareDep
 ) -> SessionBody:
     """What ``export`` gave as JSON becomes a new session with messages of its own.
 
@@ -52,7 +62,7 @@ async def import_session(
     it is another session at once.
     """
     key = check_key(request.headers.getlist(KEY_HEADER)) or ""
-    body = await read_body(request, state, state["max_import_bytes"])
+    body = await read_file(request, state, state["max_import_bytes"], share)
     carried = state["broker"].max_payload
     async with state["files"].place():
         command, unknown = await in_thread(partial(read_import, body, user, key, carried))
@@ -101,35 +111,46 @@ async def export_session(
     request: Request,
     state: StateDep,
     user: UserDep,
+    share: ShareDep,
     form: Annotated[Literal["json", "markdown"], Query(alias="format")] = "json",
 ) -> Response:
     """JSON has every branch and can be imported; Markdown has the one that is shown.
 
     ``X-Importable: false`` says that this file is more than an import takes here.
     """
-    camel = request.url.path.startswith("/api/")
     most = Importable(state["max_import_bytes"], state["broker"].max_payload)
-    async with state["files"].place():
-        session, messages = await state["sessions"].tree(user, session_id_of(session_id))
+    camel = request.url.path.startswith("/api/")
+
+    def begin(session: Session) -> Draft:
         if form == "markdown":
-            file = await in_thread(partial(markdown_file, session, messages))
-            kind, ending = "text/markdown", "md"
-        else:
-            file = await in_thread(partial(json_file, session, messages, most, camel=camel))
-            kind, ending = "application/json", "json"
-    headers = {
-        "Content-Disposition": attachment(session.title, ending),
-        "Content-Length": str(file.size),
-    }
+            return MarkdownDraft(session)
+        return JsonDraft(session, most, camel=camel)
+
+    pages = state["sessions"].tree(user, session_id_of(session_id))
+    async with state["files"].place(), aclosing(pages):
+        title, file = await _written(pages, begin, share)
+    kind, ending = _KINDS[form]
+    headers = {"Content-Disposition": attachment(title, ending)}
     if form == "json" and not file.importable:
         headers["X-Importable"] = "false"
-    return StreamingResponse(
-        _taken(file.blocks), media_type=f"{kind}; charset=utf-8", headers=headers
-    )
+    # At the pace at which a file must come in.
+    time = SendingTime(state["timing"].send_timeout, state["body_deadline"], most.size)
+    return FileAnswer(file, share, time, headers, kind)
 
 
-async def _taken(blocks: list[bytes]) -> AsyncIterator[bytes]:
-    blocks.reverse()
-    while blocks:
-        # What the client has is no longer held.
-        yield blocks.pop()
+async def _written(
+    pages: AsyncIterator[tuple[Session, Sequence[StoredMessage]]],
+    begin: Callable[[Session], Draft],
+    share: Share,
+) -> tuple[str, File]:
+    """A session's title, and its file, of which only the bytes are kept."""
+    draft: Draft | None = None
+    title = ""
+    async for session, messages in pages:
+        draft, title = draft or begin(session), session.title
+        await in_thread(partial(draft.add, messages))
+        share.hold(draft.size)
+    assert draft is not None, "a session has a page, though it may be empty"
+    file = await in_thread(draft.file)
+    share.hold(file.size)
+    return title, file

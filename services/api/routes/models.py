@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from services.api.access.refusals import ModelRefused
 from services.api.completions.translation import to_model_body
 from services.api.deps import CallerDep, StateDep
 from services.api.schemas.errors import ErrorBody
@@ -27,5 +28,6 @@ async def get_model(model_id: str, state: StateDep, caller: CallerDep) -> ModelB
     """A model by its name, with or without ``:latest``; names may hold slashes."""
     offer = state["catalog"].find(model_id)
     if offer is None or not caller.may_ask(offer.id):
-        raise ModelNotFound("This model does not exist.", param="model")
+        refusal = ModelNotFound if offer is None else ModelRefused
+        raise refusal("This model does not exist.", param="model")
     return to_model_body(offer)

@@ -32,15 +32,12 @@ async def list_models(
     state: StateDep, caller: CallerDep, hidden: Annotated[bool, Query()] = False
 ) -> OfferedModelsBody:
     """What live workers offer; hidden ones with ``?hidden=true`` only."""
-    selection = await state["models"].selection(caller.user_id, hidden=hidden)
-    default = selection.default
+    selection = await state["models"].selection(
+        caller.user_id, hidden=hidden, may_ask=caller.may_ask
+    )
     return OfferedModelsBody(
-        models=[
-            _body(choice, selection)
-            for choice in selection.choices
-            if caller.may_ask(choice.offer.id)
-        ],
-        default_model=default if default is not None and caller.may_ask(default) else None,
+        models=[_body(choice, selection) for choice in selection.choices],
+        default_model=selection.default,
         preferred_model=selection.preferred,
     )
 

@@ -122,7 +122,8 @@ def _handlers(state: State, caller: Caller, room: Room, outlet: Outlet) -> dict[
         message = message_from(wanted.message)
 
         async def plan(turn: Wanted) -> Order:
-            order = await state["turns"].send(turn, message=message, parent_id=parent)
+            asked = turn._replace(may_ask=caller.may_ask)
+            order = await state["turns"].send(asked, message=message, parent_id=parent)
             caller.check_model(order.model)
             return order
 

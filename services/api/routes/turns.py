@@ -172,7 +172,7 @@ async def _run(
     user = caller.user_id
 
     async def allowed(asked: Wanted) -> Order:
-        order = await plan(asked)
+        order = await plan(asked._replace(may_ask=caller.may_ask))
         caller.check_model(order.model)
         return order
 

@@ -17,13 +17,22 @@ Tokens = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 Name = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
+KeptFree = Annotated[
+    Tokens,
+    Field(
+        description="Kept free in the model's window for the answer; as much as the window or "
+        "more keeps half of it free, and the answer may end earlier with `length`."
+    ),
+]
+
+
 class SettingsRequest(RequestModel):
     """What a session, a turn or a preset says of its completions; null says nothing."""
 
     model: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    max_tokens: Tokens | None = None
+    max_tokens: KeptFree | None = None
     system_prompt: Annotated[Text, Field(max_length=_PROMPT_LENGTH)] | None = None
     tools: Annotated[list[Name], Field(max_length=64, fail_fast=True)] | None = None
 

@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Final
 
 from services.api.completions.translation import content_of
-from services.api.parsing import IMPORTED_CONTAINERS, checked, read_object
+from services.api.parsing import IMPORTED, checked, read_object
 from services.api.schemas.archive import (
     MOST_MESSAGES,
     ExportBody,
@@ -23,29 +23,29 @@ HEADROOM: Final = 64 * 2**10
 _WHO = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
-def to_export(session: Session, messages: Sequence[StoredMessage]) -> ExportBody:
+def to_export(session: Session, *, has_leaf: bool) -> ExportBody:
     """Everything that can be imported but the messages, which are added one by one."""
     names = {"title", "created_at", *SessionSettings.model_fields}
-    leaf = session.active_leaf
     return ExportBody(
         **session.model_dump(include=names),
         # One that is not in the file would be refused: a turn may be rejected while it is read.
-        active_leaf=leaf if any(message.id == leaf for message in messages) else None,
+        active_leaf=session.active_leaf if has_leaf else None,
         messages=[],
     )
 
 
-def to_markdown(session: Session, messages: Sequence[StoredMessage]) -> str:
-    """The branch that is shown, to read: a heading for each message."""
-    lines = [f"# {' '.join(session.title.split())}", ""]
-    if session.system_prompt:
-        lines += ["> " + line for line in session.system_prompt.splitlines()] + [""]
-    for message in _branch(session, messages):
-        who = _WHO.get(message.role, message.role)
-        by = f" ({message.model})" if message.model else ""
-        at = message.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        lines += [f"## {who}{by}, {at}", "", _text(message), ""]
-    return "\n".join(lines)
+def heading(session: Session) -> str:
+    """How the Markdown of a session begins."""
+    quoted = ["", *("> " + line for line in (session.system_prompt or "").splitlines())]
+    return _lines([f"# {' '.join(session.title.split())}", *(quoted if len(quoted) > 1 else [])])
+
+
+def message_text(message: StoredMessage) -> str:
+    """A message in Markdown, under a heading of its own."""
+    who = _WHO.get(message.role, message.role)
+    by = f" ({message.model})" if message.model else ""
+    at = message.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return _lines(["", f"## {who}{by}, {at}", "", _text(message)])
 
 
 def read_import(
@@ -59,7 +59,7 @@ def read_import(
         InvalidRequest: see ``parse_body``.
         PayloadTooLarge: a message could not be read again, as the broker carries only so much.
     """
-    value = read_object(body, containers=IMPORTED_CONTAINERS)
+    value = read_object(body, most=IMPORTED)
     messages = value.get("messages")
     if not isinstance(messages, list) or len(messages) > MOST_MESSAGES:
         checked(value, ImportRequest)
@@ -84,14 +84,8 @@ def read_import(
     return command.with_written(written), list(wanted.model_extra or ())
 
 
-def _branch(session: Session, messages: Sequence[StoredMessage]) -> list[StoredMessage]:
-    by_id = {message.id: message for message in messages}
-    chain: list[StoredMessage] = []
-    at = by_id.get(session.active_leaf) if session.active_leaf is not None else None
-    while at is not None and len(chain) < len(messages):
-        chain.append(at)
-        at = by_id.get(at.parent_id) if at.parent_id is not None else None
-    return chain[::-1] if chain else list(messages)
+def _lines(lines: Sequence[str]) -> str:
+    return "".join([f"{line}\n" for line in lines])
 
 
 def _text(message: StoredMessage) -> str:

@@ -52,8 +52,9 @@ class Choices:
     async def set_preferences(self, user_id: UserId, preferences: Preferences) -> Preferences:
         """Replace them."""
         command = SetPreferences(user_id=user_id, preferences=preferences)
+        since = self._preferences.moment
         stored = (await self._asking.ask(asked.SET_PREFERENCES, command)).preferences
-        self._preferences.put(user_id, stored)
+        self._preferences.put(user_id, stored, since)
         return stored
 
     async def change_preferences(
@@ -61,8 +62,9 @@ class Choices:
     ) -> Preferences:
         """Set these, take those away, and leave the others."""
         command = ChangePreferences(user_id=user_id, settings=settings, cleared=cleared)
+        since = self._preferences.moment
         stored = (await self._asking.ask(asked.CHANGE_PREFERENCES, command)).preferences
-        self._preferences.put(user_id, stored)
+        self._preferences.put(user_id, stored, since)
         return stored
 
     async def models(self) -> AllModelSettings:
@@ -95,8 +97,9 @@ class Choices:
         return await self._set(SetModelSettings(default_model=model, clear_default=model is None))
 
     async def _set(self, command: SetModelSettings) -> AllModelSettings:
+        since = self._models.moment
         stored = await self._asking.ask(asked.SET_MODEL_SETTINGS, command)
-        self._models.put(None, stored)
+        self._models.put(None, stored, since)
         return stored
 
     async def _read_preferences(self, user_id: UserId) -> Preferences:

@@ -1,6 +1,6 @@
 """What holds for a turn of a session: the first who says something wins. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from services.api.completions.catalog import shown_name
@@ -10,6 +10,13 @@ from shared.contracts.presets import AllModelSettings, ModelSettings
 from shared.contracts.subjects import full_model_name
 
 T = TypeVar("T")
+May = Callable[[str], bool]
+"""Whether a model may be asked."""
+
+
+def anything(_model: str) -> bool:
+    """Who has no patterns may ask every model."""
+    return True
 
 
 class Effective(NamedTuple):
@@ -28,6 +35,7 @@ def resolve(
     llm: LlmSettings,
     *,
     offered: Sequence[str] = (),
+    may_ask: May = anything,
 ) -> SessionSettings:
     """Settings of one turn. Not for plain ``/v1``, which takes the request as it is.
 
@@ -42,13 +50,19 @@ def resolve(
         known: What is said of models, and the default of all users.
         llm: ``LLM_*``.
         offered: The models that live workers offer, by name.
+        may_ask: Which of them the caller may: who names none is given none but those.
 
     Returns:
         ``None`` where nobody says anything: the engine's own default holds. ``model`` is ``None``
-        only where nothing is offered and no default is set.
+        only where nothing is offered that may be asked, and no default is set.
     """
     said = (request, session, preferences)
-    model = _first([it.model for it in said]) or default_model(known, llm, offered)
+    preferred = preferences.model
+    if preferred is not None and not may_ask(preferred):
+        # Of this user, but not of this key.
+        preferred = None
+    named = _first([request.model, session.model, preferred])
+    model = named or default_model(known, llm, offered, may_ask)
     rest = effective(settings_of(model, known), llm)
     return SessionSettings(
         model=model,
@@ -66,21 +80,27 @@ def listed_tools(*said: SessionSettings) -> list[str]:
     return _first([it.tools for it in said]) or []
 
 
-def default_model(known: AllModelSettings, llm: LlmSettings, offered: Sequence[str]) -> str | None:
+def default_model(
+    known: AllModelSettings, llm: LlmSettings, offered: Sequence[str], may_ask: May = anything
+) -> str | None:
     """The model of who names none: the one chosen for all users, else ``LLM_DEFAULT_MODEL``.
 
     A choice stands while no worker offers it: its users hear that, and are not given another
     model without a word. ``LLM_DEFAULT_MODEL`` counts only where a worker offers it; then comes the
     first model that is offered and not hidden, and ``LLM_DEFAULT_MODEL`` again if there is none.
+    None of them counts for a caller who may not ask it.
     """
-    if known.default_model is not None:
+    if known.default_model is not None and may_ask(known.default_model):
         return shown_name(known.default_model)
+    offered = [name for name in offered if may_ask(name)]
     full = {full_model_name(name) for name in offered}
     if llm.default_model is not None and full_model_name(llm.default_model) in full:
         return llm.default_model
     hidden = {it.model for it in known.models if it.hidden}
     shown = [name for name in offered if full_model_name(name) not in hidden]
-    return shown[0] if shown else llm.default_model
+    if shown:
+        return shown[0]
+    return llm.default_model if llm.default_model and may_ask(llm.default_model) else None
 
 
 def effective(of_model: ModelSettings, llm: LlmSettings) -> Effective:

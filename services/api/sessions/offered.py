@@ -7,7 +7,14 @@ from services.api.completions.catalog import Catalog, Offer, shown_name
 from services.api.llm_settings import LlmSettings
 from services.api.ports.broker import KnownModels
 from services.api.sessions.choices import Choices
-from services.api.sessions.defaults import Effective, default_model, effective, settings_of
+from services.api.sessions.defaults import (
+    Effective,
+    May,
+    anything,
+    default_model,
+    effective,
+    settings_of,
+)
 from shared.contracts.ids import UserId
 from shared.contracts.presets import ModelSettings
 from shared.errors import ModelNotFound
@@ -50,18 +57,20 @@ class OfferedModels:
         """Whether tools may be offered to a model in sessions."""
         return effective(settings_of(model, await self._choices.models()), self._llm).tools
 
-    async def selection(self, user_id: UserId, *, hidden: bool) -> Selection:
-        """What live workers offer; with the hidden ones if ``hidden``."""
+    async def selection(
+        self, user_id: UserId, *, hidden: bool, may_ask: May = anything
+    ) -> Selection:
+        """What live workers offer to who may ask it; with the hidden ones if ``hidden``."""
         said, preferences = await asyncio.gather(
             self._choices.read_models(), self._choices.read_preferences(user_id)
         )
-        offers = self._catalog.models()
+        offers = [offer for offer in self._catalog.models() if may_ask(offer.id)]
         settings = [settings_of(offer.id, said) for offer in offers]
         choices = [
             Choice(offer, own, effective(own, self._llm))
             for offer, own in zip(offers, settings, strict=True)
         ]
-        default = default_model(said, self._llm, [offer.id for offer in offers])
+        default = default_model(said, self._llm, [offer.id for offer in offers], may_ask)
         return Selection(
             [choice for choice in choices if hidden or not choice.settings.hidden],
             default=shown_name(default) if default else None,

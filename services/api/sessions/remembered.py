@@ -47,6 +47,7 @@ class Remembered(Generic[K, V]):
         self._seconds = seconds
         self._most = most
         self._entries: dict[K, _Entry] = {}
+        self._moment = 0
 
     async def get(self, key: K) -> V:
         """The value, as it was at most ``seconds`` ago."""
@@ -56,18 +57,31 @@ class Remembered(Generic[K, V]):
         value: V = await asyncio.shield(entry.value)
         return value
 
-    def put(self, key: K, value: V) -> None:
-        """What it is from now on; a reading that is under way does not change that."""
+    @property
+    def moment(self) -> int:
+        """How often something was forgotten."""
+        return self._moment
+
+    def put(self, key: K, value: V, since: int) -> None:
+        """What it is from now on; a reading that is under way does not change that.
+
+        Unless something was forgotten since the moment when it was asked for: then nobody knows
+        which word is the newer one, and the next who asks has it read.
+        """
+        if since != self._moment:
+            return
         known: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         known.set_result(value)
         self._keep(key, known)
 
     def forget(self, key: K) -> None:
         """It has changed: the next who asks has it read; so do all after that."""
+        self._moment += 1
         self._entries.pop(key, None)
 
     def forget_all(self) -> None:
         """Any may have changed."""
+        self._moment += 1
         self._entries.clear()
 
     def _keep(self, key: K, value: asyncio.Future[V]) -> _Entry:

@@ -1,5 +1,6 @@
 """Sessions: read and change them, minding the turn that may be running."""
 
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from services.api.completions.turn_lease import TurnLeases
@@ -87,7 +88,12 @@ class Sessions:
         return await self._history.get_session(query.model_copy(update={"after_completion": after}))
 
     async def update(self, command: UpdateSession) -> Session:
-        """Another title, other settings; of what is so already nobody hears anything new."""
+        """Another title, other settings; of what is so already nobody hears anything new.
+
+        What has been answered is in it, as in what is read.
+        """
+        after = await self._last_completion(command.user_id, command.session_id)
+        command = command.model_copy(update={"after_completion": after})
         return whole(await self._history.update_session(command))
 
     async def message(
@@ -107,15 +113,14 @@ class Sessions:
 
     async def tree(
         self, user_id: UserId, session_id: SessionId
-    ) -> tuple[Session, list[StoredMessage]]:
-        """All of a session, for an export.
+    ) -> AsyncGenerator[tuple[Session, Sequence[StoredMessage]]]:
+        """All of a session, for an export, page by page; the session is that of the first page.
 
         Raises:
             PayloadTooLarge: it is too much for one answer.
         """
         after = await self._last_completion(user_id, session_id)
         query = ReadTree(user_id=user_id, session_id=session_id, after_completion=after)
-        messages: list[StoredMessage] = []
         session: Session | None = None
         size = 0
         while True:
@@ -124,10 +129,10 @@ class Sessions:
                 raise SessionNotFound("This session does not exist.", param="session_id")
             # Of the first page: a turn that comes later may not be among the messages.
             session = session or page.session
-            messages += page.messages
             size += sum(map(_size, page.messages))
+            yield session, page.messages
             if page.next_cursor is None:
-                return session, messages
+                return
             if size > _MOST_EXPORTED:
                 message = f"The session holds more than {_MOST_EXPORTED} characters."
                 raise PayloadTooLarge(message)

@@ -1,23 +1,21 @@
 """A turn of a session whose context the server builds: a message, another try, another wording."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from services.api.completions.catalog import Catalog
 from services.api.completions.orders import Order, TurnPlan
 from services.api.completions.turn_lease import TurnLeases
 from services.api.completions.turn_states import busy
-from services.api.llm_settings import LlmSettings
 from services.api.ports.broker import Clock
 from services.api.ports.sessions import Held, History
 from services.api.sessions.branches import Branches, Place
-from services.api.sessions.choices import Choices
 from services.api.sessions.context import budget, fit
-from services.api.sessions.defaults import listed_tools, resolve
+from services.api.sessions.defaults import May, anything
+from services.api.sessions.resolving import Defaults
 from shared.contracts.chat import Message, Sampling
 from shared.contracts.history import (
     MessageRef,
-    Session,
     SessionHead,
     SessionHeadQuery,
     SessionSettings,
@@ -38,42 +36,8 @@ class Wanted(NamedTuple):
     session_id: SessionId
     settings: SessionSettings
     """Of this turn alone."""
-
-
-class Defaults(Protocol):
-    """What holds where a request says nothing."""
-
-    async def resolve(
-        self, user_id: UserId, request: SessionSettings, session: Session
-    ) -> SessionSettings:
-        """Each setting from the first that says it: request, session, user, model, installation."""
-        ...
-
-    async def tools(self, user_id: UserId, request: SessionSettings, session: Session) -> list[str]:
-        """The names of tools that are asked for."""
-        ...
-
-
-class ResolvedDefaults:
-    """``resolve`` over what users and this installation have chosen."""
-
-    def __init__(self, choices: Choices, catalog: Catalog, llm: LlmSettings) -> None:
-        self._choices = choices
-        self._catalog = catalog
-        self._llm = llm
-
-    async def resolve(
-        self, user_id: UserId, request: SessionSettings, session: Session
-    ) -> SessionSettings:
-        """See ``Defaults``."""
-        preferences = await self._choices.preferences(user_id)
-        known = await self._choices.models()
-        offered = [offer.id for offer in self._catalog.models()]
-        return resolve(request, session, preferences, known, self._llm, offered=offered)
-
-    async def tools(self, user_id: UserId, request: SessionSettings, session: Session) -> list[str]:
-        """See ``Defaults``."""
-        return listed_tools(request, session, await self._choices.preferences(user_id))
+    may_ask: May = anything
+    """Which models its caller may be given where none is named."""
 
 
 class Turns:
@@ -187,7 +151,9 @@ class Turns:
         session, newest = await self._branches.begin(place, leaf, following=beside is None)
         if beside is None:
             beside = (newest.following if newest is not None else None) or ()
-        settings = await self._defaults.resolve(wanted.user_id, wanted.settings, session)
+        settings = await self._defaults.resolve(
+            wanted.user_id, wanted.settings, session, wanted.may_ask
+        )
         if settings.model is None:
             message = "No model is named: neither here nor in the session, and there is no default."
             raise InvalidRequest(message, param="model")

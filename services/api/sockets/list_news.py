@@ -31,10 +31,12 @@ class _Stand(NamedTuple):
 
 
 class _Answering(NamedTuple):
-    """A session with a turn under way, as it was told last."""
+    """A session with a turn under way, as it was told last, if it was."""
 
     completion_id: CompletionId
-    session: Session
+    title: str | None
+    """That it gets by this turn, where it has none."""
+    session: Session | None = None
 
 
 class ListNews:
@@ -67,18 +69,28 @@ class ListNews:
         # What was read for it is old, but that it is answered no more is news.
         return self._told("session_updated", shown) if shown is not None else None
 
-    def begun(self, event: LiveEvent, session: Session) -> ServerMessage | None:
-        """What to say of a turn that has begun in a session, which was read since then."""
-        completion_id = event.completion_id
-        if completion_id is None or completion_id in self._ended or self._is_old(session):
-            return None
-        if event.title is not None and session.title == DEFAULT_TITLE:
-            session = session.model_copy(update={"title": event.title})
-        self._answering[session.id] = _Answering(completion_id, session)
-        self._answering.move_to_end(session.id)
+    def started(self, event: LiveEvent) -> None:
+        """A turn has begun: whatever is said of its session before that is read says so, too."""
+        session_id, completion_id = event.session_id, event.completion_id
+        deleted = self._stands.get(session_id, _UNKNOWN) is None
+        if completion_id is None or completion_id in self._ended or deleted:
+            return
+        self._answering[session_id] = _Answering(completion_id, event.title)
+        self._answering.move_to_end(session_id)
         while len(self._answering) > _ANSWERING:
             self._answering.popitem(last=False)
-        return self._told("session_updated", session)
+
+    def begun(self, event: LiveEvent, session: Session) -> ServerMessage | None:
+        """What to say of a turn that has ``started`` in a session, which was read since then."""
+        answering = self._answering.get(session.id)
+        if answering is None or answering.completion_id != event.completion_id:
+            return None
+        # What was said since it was read is newer, and has said that it is being answered.
+        return None if self._is_old(session) else self._told("session_updated", session)
+
+    def told_of(self, session_id: SessionId) -> object:
+        """Another one, when something was said of this session since."""
+        return self._stands.get(session_id, _UNKNOWN)
 
     def _end(self, session_id: SessionId, completion_id: CompletionId | None) -> Session | None:
         """The session as it is shown, where it is shown as being answered by this completion."""
@@ -92,10 +104,12 @@ class ListNews:
         return answering.session
 
     def _told(self, kind: Kind, session: Session) -> ServerMessage:
-        self._remember(session.id, _stand(session))
         answering = self._answering.get(session.id)
         if answering is not None:
+            if answering.title is not None and session.title == DEFAULT_TITLE:
+                session = session.model_copy(update={"title": answering.title})
             self._answering[session.id] = answering._replace(session=session)
+        self._remember(session.id, _stand(session))
         return SessionChanged(
             type=kind,
             session=to_session_body(session),

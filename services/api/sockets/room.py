@@ -22,7 +22,7 @@ from services.api.sockets.turn import Turn
 from services.api.sockets.turn_feeds import TurnFeeds
 from services.api.sockets.turn_memory import TurnMemory
 from shared.contracts.ids import CompletionId, SessionId, UserId
-from shared.contracts.live import LiveEvent
+from shared.contracts.live import HISTORY, LiveEvent
 from shared.errors import (
     BrokerUnavailable,
     ChatError,
@@ -162,13 +162,14 @@ class Room:
                 self._wait(event.completion_id, news)
         elif event.type == "present" and event.participants is not None:
             self._presence.heard(gateway, event.participants, asks=event.asks)
-        elif event.type == "session_deleted":
+        elif event.type == "session_deleted" and event.origin == HISTORY:
             self.audience.close(NO_SESSION)
+        elif event.type == "session_deleted":
+            self.look_again()  # Deleted once more, by who may not know that it is back.
 
     def _wait(self, completion_id: CompletionId, news: QueueNews) -> None:
         self._follow(completion_id)
-        turn = self._open_turns.get(completion_id)
-        if turn is not None:
+        if (turn := self._open_turns.get(completion_id)) is not None:
             self.audience.wait(turn, news)
 
     def look_again(self) -> None:
@@ -196,8 +197,7 @@ class Room:
 
     async def _look(self, *, first: bool) -> None:
         held = await self._leases.look(self.session_id)
-        state = held.state if held is not None else None
-        if state is None or state.user_id != self.user_id:
+        if held is None or (state := held.state).user_id != self.user_id:
             return
         if state.last is not None and first:
             # It was over before anybody came here.

@@ -87,5 +87,5 @@ class Vanishing:
         return (
             await self._journal.accepted(self._id) is not None
             or await self._journal.completed(self._id) is not None
-            or await self._notes.find(self._id) is not None
+            or await self._notes.waits(self._id)
         )

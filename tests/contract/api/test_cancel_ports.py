@@ -134,14 +134,19 @@ async def test_a_noted_request_is_found_until_it_is_gone(ports: Ports) -> None:
 
     await eventually(found)
     assert await ports.notes.find(run.completion_id) == (number, run, False)
+    assert await ports.notes.waits(run.completion_id)
     assert await ports.queue.withdraw(number, run.completion_id)
     assert await ports.notes.find(run.completion_id) is None
+    assert not await ports.notes.waits(run.completion_id)
 
 
 async def test_a_note_whose_number_is_anothers_by_now_finds_nothing(ports: Ports) -> None:
     if isinstance(ports.notes, FakeQueueNotes):
         pytest.skip("numbers in memory are never given anew")
     run, lost = command(new_completion_id()), new_completion_id()
+    # A prompt may name any completion.
+    said = Message(role="user", content=f'"completion_id":"{lost}"')
+    run = run.model_copy(update={"messages": [said]})
     number = await ports.queue.enqueue(run.to_bytes(), run.model, "a")
     await ports.notes.note(lost, number)
     await ports.notes.note(run.completion_id, number)
@@ -151,6 +156,7 @@ async def test_a_note_whose_number_is_anothers_by_now_finds_nothing(ports: Ports
 
     await eventually(noted)
     assert await ports.notes.find(lost) is None
+    assert not await ports.notes.waits(lost)
 
 
 async def test_what_was_just_accepted_is_young_by_the_brokers_clock(ports: Ports) -> None:

@@ -109,6 +109,8 @@ class FakeJournal:
         self.ends: dict[CompletionId, CompletionCompleted] = {}
         self.full = False
         self.away = False
+        self.deaf = False
+        """It answers, and takes no end."""
         self.on_question: Callable[[], None] | None = None
         """What happens while it is first asked for an end."""
 
@@ -122,6 +124,8 @@ class FakeJournal:
 
     async def complete(self, event: CompletionCompleted) -> CompletionCompleted:
         self._must_be_there()
+        if self.deaf:
+            raise BrokerUnavailable("away")
         return self.ends.setdefault(event.completion_id, event)
 
     async def accepted(self, completion_id: CompletionId) -> CompletionAccepted | None:
@@ -414,6 +418,9 @@ class FakeQueueNotes:
             return None
         command = RunCompletion.from_bytes(stored)
         return Waiting(number, command, completion_id in self.answered)
+
+    async def waits(self, completion_id: CompletionId) -> bool:
+        return await self.find(completion_id) is not None
 
     async def age(self, accepted: CompletionAccepted) -> float:
         return self.ages.get(accepted.completion_id, 60.0)

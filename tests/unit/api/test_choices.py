@@ -1,14 +1,17 @@
 """What is read a moment ago is not read again, and never longer than that."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from services.api.background import Background
 from services.api.sessions.choices import Choices
 from services.api.sessions.remembered import Remembered
+from shared.contracts.history import SessionSettings
 from shared.contracts.ids import UserId
 from shared.contracts.presets import ModelSettings, Preferences
+from shared.contracts.questions import Q, Question, R
 from shared.errors import HistoryUnavailable
 from tests.fakes.api.asking import FakeAsking
 from tests.fakes.api.history import FakeHistory
@@ -148,11 +151,47 @@ async def test_a_change_during_a_reading_stands() -> None:
     slow = _Slow()
     reading = asyncio.create_task(slow.remembered.get("a"))
     await asyncio.sleep(0)
-    slow.remembered.put("a", "new")
+    slow.remembered.put("a", "new", slow.remembered.moment)
     slow.go.set()
 
     await reading
     assert await slow.remembered.get("a") == "new"
+
+
+class _Overtaken:
+    """Somebody else changes the same while this answer is on its way, and that is heard first."""
+
+    def __init__(self, asking: FakeAsking, overtake: Callable[[], Awaitable[None]]) -> None:
+        self._asking = asking
+        self._overtake = overtake
+
+    async def ask(self, question: Question[Q, R], query: Q) -> R:
+        answer = await self._asking.ask(question, query)
+        if question.name.startswith(("set", "change")):
+            await self._overtake()
+        return answer
+
+
+@pytest.mark.parametrize("missed", [False, True], ids=["heard", "perhaps missed"])
+async def test_an_answer_that_comes_after_a_newer_word_is_not_remembered(missed: bool) -> None:
+    scene = _Scene()
+
+    async def newer() -> None:
+        await scene.there.set_preferences(ANN, Preferences(model="newer"))
+        await scene.there.set_default("newer")
+        if missed:
+            late.missed()
+        else:
+            for event in scene.asking.told.settings:
+                late.changed(event)
+
+    late = Choices(_Overtaken(scene.asking, newer), Background(), scene.clock)
+    await late.set_preferences(ANN, Preferences(model="older"))
+    assert (await late.preferences(ANN)).model == "newer"
+    await late.change_preferences(ANN, SessionSettings(model="older"), [])
+    assert (await late.preferences(ANN)).model == "newer"
+    await late.set_default("older")
+    assert (await late.models()).default_model == "newer:latest"
 
 
 async def test_only_so_many_are_kept_and_the_oldest_goes() -> None:

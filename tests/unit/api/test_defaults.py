@@ -126,6 +126,39 @@ def test_the_default_model_is_the_chosen_one_else_one_that_is_served(
     assert default_model(known, LlmSettings(default_model=llm), offered) == default
 
 
+@pytest.mark.parametrize(
+    ("chosen", "llm", "may", "default"),
+    [
+        ("b:latest", None, "ab", "b"),
+        ("b:latest", None, "ac", "a"),
+        ("b:latest", "c", "ac", "c"),
+        (None, "b", "c", "c"),
+        (None, "b", "h", None),
+        (None, "gone", "x", None),
+        ("b:latest", "gone", "g", "gone"),
+        ("b:latest", "b", "", None),
+    ],
+)
+def test_a_default_that_may_not_be_asked_is_passed_over(
+    chosen: str | None, llm: str | None, may: str, default: str | None
+) -> None:
+    known = AllModelSettings(
+        models=[ModelSettings(model="hidden:latest", hidden=True)], default_model=chosen
+    )
+    offered, settings = ["a", "b", "c", "hidden"], LlmSettings(default_model=llm)
+    assert default_model(known, settings, offered, lambda name: name[0] in may) == default
+    preferring = resolve(
+        NOTHING,
+        NOTHING,
+        SessionSettings(model="b"),
+        known,
+        settings,
+        offered=offered,
+        may_ask=lambda name: name[0] in may,
+    )
+    assert preferring.model == ("b" if "b" in may else default)
+
+
 def test_settings_are_found_with_and_without_the_tag() -> None:
     for name in ("m", "m:latest"):
         assert settings_of(name, said(temperature=1)).temperature == 1

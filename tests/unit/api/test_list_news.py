@@ -43,6 +43,12 @@ def title(message: ServerMessage | None) -> str | None:
     return message.session.title if message is not None else None
 
 
+def begin(news: ListNews, event: LiveEvent, read: Session) -> ServerMessage | None:
+    """A turn starts, and then its session is read."""
+    news.started(event)
+    return news.begun(event, read)
+
+
 def test_what_was_read_before_a_change_does_not_undo_it() -> None:
     news = ListNews()
     assert title(news.of(word("session_updated", session(version=2, minutes=5)))) == "2.5"
@@ -78,7 +84,7 @@ def test_only_so_much_is_remembered() -> None:
 
 def test_a_session_is_answering_from_the_beginning_of_a_turn_to_its_end() -> None:
     news = ListNews()
-    begun = news.begun(turn("turn_started", None, "c1", "Hello"), session())
+    begun = begin(news, turn("turn_started", None, "c1", "Hello"), session())
     assert answering(begun) == "c1"
     assert title(begun) == "1.0"
     renamed = news.of(word("session_updated", session(version=2)))
@@ -87,24 +93,35 @@ def test_a_session_is_answering_from_the_beginning_of_a_turn_to_its_end() -> Non
     assert (answering(ended), title(ended)) == (None, "2.1")
 
 
+def test_a_session_that_changes_while_it_is_read_is_answering() -> None:
+    news, asked = ListNews(), turn("turn_started", None, "c1", "Hello")
+    news.started(asked)
+    untitled = session(version=2).model_copy(update={"title": DEFAULT_TITLE})
+    changed = news.of(word("session_updated", untitled))
+    assert (answering(changed), title(changed)) == ("c1", "Hello")
+    assert news.begun(asked, session()) is None
+    ended = news.of(turn("session_updated", session(version=2, minutes=1), "c1"))
+    assert (answering(ended), title(ended)) == (None, "2.1")
+
+
 def test_a_first_turn_gives_its_title_before_it_is_stored() -> None:
     untitled = session().model_copy(update={"title": DEFAULT_TITLE})
-    begun = ListNews().begun(turn("turn_started", None, "c1", "Hello"), untitled)
+    begun = begin(ListNews(), turn("turn_started", None, "c1", "Hello"), untitled)
     assert title(begun) == "Hello"
-    titled = ListNews().begun(turn("turn_started", None, "c1", "Hello"), session())
+    titled = begin(ListNews(), turn("turn_started", None, "c1", "Hello"), session())
     assert title(titled) == "1.0"
 
 
 def test_a_beginning_that_was_read_after_the_end_is_no_news() -> None:
     news = ListNews()
     news.of(turn("session_updated", session(minutes=1), "c1"))
-    assert news.begun(turn("turn_started", None, "c1"), session(minutes=1)) is None
-    assert answering(news.begun(turn("turn_started", None, "c2"), session(minutes=1))) == "c2"
+    assert begin(news, turn("turn_started", None, "c1"), session(minutes=1)) is None
+    assert answering(begin(news, turn("turn_started", None, "c2"), session(minutes=1))) == "c2"
 
 
 def test_an_end_whose_session_was_read_too_early_ends_what_is_shown() -> None:
     news = ListNews()
-    news.begun(turn("turn_started", None, "c1"), session())
+    begin(news, turn("turn_started", None, "c1"), session())
     news.of(word("session_updated", session(version=3, minutes=5)))
     ended = news.of(turn("session_updated", session(version=2, minutes=4), "c1"))
     assert (answering(ended), title(ended)) == (None, "3.5")
@@ -113,18 +130,21 @@ def test_an_end_whose_session_was_read_too_early_ends_what_is_shown() -> None:
 
 def test_what_is_deleted_is_not_answering() -> None:
     news = ListNews()
-    news.begun(turn("turn_started", None, "c1"), session())
+    begin(news, turn("turn_started", None, "c1"), session())
     news.of(word("session_deleted", None))
     assert news.of(turn("session_updated", session(minutes=9), "c1")) is None
-    assert news.begun(turn("turn_started", None, "c2"), session(minutes=9)) is None
+    assert begin(news, turn("turn_started", None, "c2"), session(minutes=9)) is None
 
 
 def test_only_so_many_are_known_to_answer() -> None:
     news = ListNews()
-    news.begun(turn("turn_started", None, "c1"), session())
+    begin(news, turn("turn_started", None, "c1"), session())
     for number in range(32):
         other = session(new_session_id())
-        assert answering(news.begun(turn("turn_started", None, f"o{number}"), other))
+        started = turn("turn_started", None, f"o{number}").model_copy(
+            update={"session_id": other.id}
+        )
+        assert answering(begin(news, started, other))
     assert answering(news.of(word("session_updated", session(version=2)))) is None
 
 

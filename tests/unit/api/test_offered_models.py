@@ -4,7 +4,8 @@ import pytest
 
 from services.api.llm_settings import LlmSettings
 from services.api.sessions.choices import Choices
-from services.api.sessions.turns import ResolvedDefaults
+from services.api.sessions.defaults import anything
+from services.api.sessions.resolving import ResolvedDefaults
 from services.api.spelling import respelled
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
@@ -221,7 +222,7 @@ async def test_a_turn_is_resolved_from_all_who_may_say_something(world: FakeWorl
         )
 
         turn = await ResolvedDefaults(choices, world.catalog, llm).resolve(
-            user, SessionSettings(), session
+            user, SessionSettings(), session, anything
         )
 
     assert turn == SessionSettings(

@@ -32,8 +32,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     length = (b"content-length", str(len(answer)).encode())
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
     if scope["path"] == "/slow":
-        # What passes here is what is tested.
-        await asyncio.sleep(6 * SHORT)
+        await scope["state"]["may_end"].wait()
     await send({"type": "http.response.body", "body": answer})
 
 
@@ -43,6 +42,8 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.may_end = asyncio.Event()
+        """Until then ``/slow`` is not answered."""
 
     async def say(self, *parts: bytes) -> None:
         """Send each part as a packet of its own."""
@@ -62,12 +63,15 @@ async def connected(
     config = uvicorn.Config(echo, log_config=None, access_log=False, ws="none")
     state = ServerState()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    shared: dict[str, object] = {}
+    server = await loop.create_server(lambda: protocol(config, state, shared), "127.0.0.1", 0)
     async with server:
         host, port = server.sockets[0].getsockname()
         reader, writer = await asyncio.open_connection(host, port)
+        connection = Connection(reader, writer)
+        shared["may_end"] = connection.may_end
         try:
-            yield Connection(reader, writer)
+            yield connection
         finally:
             writer.close()
             with suppress(ConnectionError):
@@ -139,12 +143,26 @@ async def test_headers_that_do_not_come_are_not_waited_for(begun: bytes) -> None
 @pytest.mark.parametrize("packets", [1, 2])
 @pytest.mark.parametrize("after", [b"", b"\r\n"])
 async def test_an_answer_may_take_longer_than_a_head(packets: int, after: bytes) -> None:
+    seen = 0
+
     class Hasty(GatewayProtocol):
         head_timeout = SHORT
+
+        def data_received(self, data: bytes) -> None:
+            nonlocal seen
+            super().data_received(data)
+            seen += len(data)
 
     head = b"POST /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 11\r\n\r\n"
     async with connected(Hasty) as client:
         await client.say(*([head + BODY + after] if packets == 1 else [head, BODY, after]))
+        await eventually(lambda: seen == len(head + BODY + after))
+        # One that comes now and says nothing is given up: so is every head that was expected.
+        reader, writer = await asyncio.open_connection(*client.writer.get_extra_info("peername"))
+        late = await Connection(reader, writer).hear()
+        writer.close()
+        assert refusal_in(late) == (408, "request_timeout")
+        client.may_end.set()
         answer = await client.hear()
     assert answer.endswith(b"/slow " + BODY + b"\n")
 

@@ -14,10 +14,14 @@ class Scene:
         self.log = RefusalLog(lambda: self.time)
 
     def refuse(
-        self, address: str = "192.0.2.1", code: str = "wrong_host", user: UserId | None = None
+        self,
+        address: str = "192.0.2.1",
+        code: str = "wrong_host",
+        user: UserId | None = None,
+        target: str = "GET",
     ) -> None:
-        actor = Actor(via="http", address=address, request_id="r", user=user)
-        self.log.refused(REFUSED, actor, "GET", code)
+        actor = Actor(via="http", address=address, request_id="r", sent_request_id="s", user=user)
+        self.log.refused(REFUSED, actor, target, code)
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def test_the_first_is_told_at_once_and_the_others_with_their_count(scene: Scene)
         scene.log.settle()
         scene.log.settle()
     assert [line["count"] for line in lines] == [1, 999]
-    assert lines[1]["request_id"] is None
+    assert (lines[1]["request_id"], lines[1]["sent_request_id"]) == (None, None)
     assert lines[1]["address"] == "192.0.2.1"
 
 
@@ -49,6 +53,20 @@ def test_after_its_minute_the_next_one_is_told_at_once_again(scene: Scene) -> No
         scene.refuse()
     assert [line["count"] for line in lines] == [1, 1, 1]
     assert sum(line["count"] for line in lines) == 3
+
+
+def test_refusals_of_different_targets_are_not_folded_into_one(scene: Scene) -> None:
+    with capture_logs() as lines:
+        for target in ("GET /api/chat/keys", "POST /api/chat/keys"):
+            scene.refuse(target=target)
+            scene.refuse(target=target)
+        scene.log.close()
+    assert [(line["object"], line["count"]) for line in lines] == [
+        ("GET /api/chat/keys", 1),
+        ("POST /api/chat/keys", 1),
+        ("GET /api/chat/keys", 1),
+        ("POST /api/chat/keys", 1),
+    ]
 
 
 def test_addresses_callers_and_reasons_are_told_apart_and_a_site_of_ipv6_is_one(

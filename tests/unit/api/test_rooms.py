@@ -19,7 +19,7 @@ from services.api.wiring import build_state
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.completions import AnswerPlace
 from shared.contracts.events import CompletionAccepted, CompletionCompleted, NewMessage, NewTurn
-from shared.contracts.history import CreateSession, SessionSettings
+from shared.contracts.history import CreateSession, DeleteSession, SessionSettings
 from shared.contracts.ids import (
     CompletionId,
     SessionId,
@@ -28,7 +28,7 @@ from shared.contracts.ids import (
     new_completion_id,
     new_session_id,
 )
-from shared.contracts.live import LiveEvent
+from shared.contracts.live import HISTORY, LiveEvent
 from shared.errors import SessionBusy, SessionNotFound
 from tests.fakes.api.gateway import quick_settings
 from tests.fakes.api.history import NOON
@@ -118,9 +118,16 @@ class Scene:
         changed = TurnState(user_id=USER, **state)
         assert await self.world.turns.set(self.session, changed, revision) is not None
 
-    async def say(self, kind: str, completion_id: CompletionId | None, **more: int) -> None:
-        """Another gateway announces it."""
-        event = {"type": kind, "session_id": self.session, "origin": "other/socket"}
+    async def say(
+        self,
+        kind: str,
+        completion_id: CompletionId | None,
+        *,
+        by: str = "other/socket",
+        **more: int,
+    ) -> None:
+        """Another gateway announces it, or history does."""
+        event = {"type": kind, "session_id": self.session, "origin": by}
         live = LiveEvent.model_validate({**event, "completion_id": completion_id, **more})
         await self.world.live.say(USER, live)
 
@@ -308,8 +315,21 @@ async def test_a_message_that_finds_its_session_gone_closes_the_sockets(scene: S
 async def test_a_deletion_is_also_for_who_is_just_being_let_in(scene: Scene) -> None:
     coming = Outlet("late", full=False, clock=scene.world.clock.monotonic)
     scene.room.audience.expect(coming)
-    await scene.say("session_deleted", None)
+    await scene.say("session_deleted", None, by=HISTORY)
     assert coming.close_code == NO_SESSION
+
+
+async def test_who_deletes_once_more_closes_no_socket_of_what_is_back(scene: Scene) -> None:
+    history = scene.world.history
+    asked = len(history.waited_for)
+    await scene.say("session_deleted", None)
+    await eventually(lambda: len(history.waited_for) > asked)
+    await history.delete_session(DeleteSession(user_id=USER, session_id=scene.session))
+    assert scene.outlet.close_code is None
+
+    await scene.say("session_deleted", None)
+    await eventually(lambda: scene.outlet.close_code)
+    assert scene.outlet.close_code == NO_SESSION
 
 
 async def test_who_cannot_ask_history_shows_what_was_missed_and_keeps_its_sockets(

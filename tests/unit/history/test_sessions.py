@@ -122,17 +122,27 @@ async def test_a_list_waits_until_what_was_published_before_is_stored() -> None:
     assert scene.log.looked == 4
 
 
-async def test_a_change_waits_until_what_was_published_before_is_stored() -> None:
+async def test_a_change_has_the_turn_that_it_names_and_waits_for_no_other() -> None:
     scene = _Scene()
     session_id = await scene.create()
-    scene.log.events = [raw(Turn().completed(), NOON)]
-    scene.consume_after = 3
+    named, another = Turn(session_id=session_id), Turn(2, session_id=session_id)
+    scene.log.events = [
+        raw(named.accepted(), NOON, 1),
+        raw(named.completed(), NOON, 2),
+        # In the hands of a consumer that was killed.
+        raw(another.accepted(), NOON, 3),
+        raw(another.completed(), NOON, 4),
+    ]
+    scene.consume_after = 1000
 
-    await scene.changing.update(
-        UpdateSession(user_id=USER, session_id=session_id, title="Another one")
-    )
+    change = UpdateSession(user_id=USER, session_id=session_id, title="Another one")
+    last = change.model_copy(update={"after_completion": named.completion_id})
+    reply = await scene.changing.update(last)
 
-    assert scene.log.looked == 4
+    assert reply.session is not None
+    assert (reply.session.title, reply.session.message_count) == ("Another one", 2)
+    await scene.changing.update(change)
+    assert scene.log.looked == 0
 
 
 async def test_a_list_of_a_quiet_history_looks_once() -> None:
