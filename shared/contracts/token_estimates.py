@@ -91,7 +91,11 @@ def prompt_at_most(
         window: Tokens of the widest context that it may be given: no engine reads more than that,
             so whoever leaves before it has said so owes no more. ``None`` for any number.
     """
-    most = PREAMBLE + _tools_at_most(tools) + sum(map(_message_at_most, messages))
+    most = PREAMBLE + _tools_at_most(tools)
+    for message in messages:
+        if window is not None and most >= window:
+            return window
+        most += _message_at_most(message, window)
     return most if window is None else min(most, window)
 
 
@@ -104,12 +108,14 @@ def roughly(message: Message) -> int:
     return text + _AROUND + _IMAGE * _images(message)
 
 
-def _message_at_most(message: Message) -> int:
+def _message_at_most(message: Message, window: int | None) -> int:
     said = (message.text(), message.thinking, message.name, message.tool_call_id)
+    # More than two characters are never one token: megabytes beyond the window are not looked at.
+    end = None if window is None else 2 * window
     calls = (call.function for call in message.tool_calls or ())
     return (
         _MOST_AROUND
-        + sum(text_at_most(text) for text in said if text)
+        + sum(text_at_most(text[:end]) for text in said if text)
         + sum(call_at_most(call.name, call.arguments) for call in calls)
         + _MOST_IMAGE * _images(message)
     )

@@ -124,6 +124,12 @@ def test_nothing_is_more_than_the_window_holds() -> None:
     assert prompt_at_most(said[:0], [], 4096) < 100
 
 
+@given(st.text("aA é.是😀", min_size=80, max_size=200), st.integers(64, 140))
+def test_a_window_that_is_full_is_not_counted_beyond(text: str, window: int) -> None:
+    said = [Message(role="user", content=text)]
+    assert prompt_at_most(said, [], window) == min(prompt_at_most(said, [], None), window)
+
+
 def test_what_go_templates_write_as_six_characters_is_more_than_one_token() -> None:
     assert call_at_most("f", '{"a":"<<<<"}') - call_at_most("f", '{"a":"...."}') == 20
 
