@@ -137,6 +137,7 @@ async def test_every_act_says_who_did_what_to_which(stack: Stack, boss: httpx.As
     assert NAME not in audit.text()
 
 
+@pytest.mark.slow
 async def test_refusals_say_who_was_refused_and_why_and_a_flood_is_one_line(
     stack: Stack, boss: httpx.AsyncClient
 ) -> None:
@@ -187,6 +188,7 @@ async def test_refusals_say_who_was_refused_and_why_and_a_flood_is_one_line(
     assert NAME not in audit.text()
 
 
+@pytest.mark.slow
 async def test_what_is_asked_for_in_vain_at_a_socket_is_told_too(stack: Stack) -> None:
     audit = Audit(stack)
     carl = await keys(stack, "create", "--user", "carl", "--rpm", "1")

@@ -44,6 +44,7 @@ async def budget(stack: Stack, key: str = "any") -> list[dict[str, Any]]:
     return told
 
 
+@pytest.mark.slow
 async def test_openais_client_is_refused_once_and_does_not_try_again(tmp_path: Path) -> None:
     prices = '{"demo*": {"prompt": 1, "completion": 2}}'
     environment = {"API_TOKENS_PER_MONTH": "1", "API_MONEY_PER_MONTH": "5", "API_PRICES": prices}
@@ -77,6 +78,7 @@ async def test_openais_client_is_refused_once_and_does_not_try_again(tmp_path: P
             assert len(sent) == 1
 
 
+@pytest.mark.slow
 async def test_parley_keys_makes_keys_with_budgets_and_lists_them(tmp_path: Path) -> None:
     async with Stack(tmp_path / "data", environment={"API_AUTH": "required"}) as stack:
         data_dir = ("--data-dir", str(stack.data_dir))

@@ -104,6 +104,7 @@ async def test_a_damaged_key_stops_the_start_with_one_sentence(tmp_path: Path) -
         assert await says(mended, "[demo tps=0] hello")
 
 
+@pytest.mark.slow
 async def test_a_broker_of_the_users_own_is_used_with_the_keys_that_were_made_for_it(
     tmp_path: Path,
 ) -> None:

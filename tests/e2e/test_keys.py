@@ -104,6 +104,7 @@ async def test_the_first_administrator_makes_himself_and_keys_live_and_die(close
     assert err == "parley: There is no such key.\n"
 
 
+@pytest.mark.slow
 async def test_no_log_and_no_error_has_a_key(closed: Stack) -> None:
     made = await keys(closed, "create", "--user", "alice")
     secret = made["key"]

@@ -224,6 +224,7 @@ async def _process(url: str) -> tuple[asyncio.subprocess.Process, str]:
             return process, f"http://127.0.0.1:{line['port']}"
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_is_killed_frees_its_places_within_sixteen_seconds(
     nats_server: NatsServer, worker: ScriptedWorker, provisioned: JetStream
 ) -> None:

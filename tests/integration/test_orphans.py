@@ -103,6 +103,7 @@ async def test_a_turn_whose_gateway_was_killed_before_it_was_queued_can_be_cance
     assert [it.status for it in await ends(provisioned)] == [CompletionStatus.CANCELLED]
 
 
+@pytest.mark.slow
 async def test_a_turn_whose_gateway_was_killed_before_it_was_queued_fails_by_itself(
     orphan: SocketClient, provisioned: JetStream
 ) -> None:

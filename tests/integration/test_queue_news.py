@@ -51,6 +51,7 @@ async def next_data(lines: AsyncIterator[str]) -> str:
     raise AssertionError("the stream has ended")
 
 
+@pytest.mark.slow
 async def test_those_who_wait_are_told_their_position_and_it_moves(
     gateway: RunningGateway, worker: ScriptedWorker, client: Client
 ) -> None:

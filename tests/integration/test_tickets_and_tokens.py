@@ -81,6 +81,7 @@ async def test_a_bad_token_is_401_and_an_unreachable_provider_503(
     assert (away.status_code, away.json()["error"]["code"]) == (503, "identity_unavailable")
 
 
+@pytest.mark.slow
 async def test_a_socket_ends_with_its_token(
     gateway: RunningGateway, provider: IdentityProvider
 ) -> None:
