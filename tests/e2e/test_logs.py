@@ -168,6 +168,7 @@ async def _send_rubbish(stack: Stack) -> None:
     await client.close()
 
 
+@pytest.mark.slow
 async def test_no_failure_writes_down_what_was_said_and_no_secret(tmp_path: Path) -> None:
     environment = {
         "API_AUTH": "required",
