@@ -7,7 +7,11 @@ DATA_DIR ?=
 ARGS     ?=
 PYTEST_ARGS ?= -n 3 --dist loadfile
 FAULT_ARGS  ?=
+EXAMPLES    ?= 40
 BENCH_ARGS  ?=
+# AUDIT=strict: fail where no advisory service can be asked. AUDIT_ARGS="--ignore ID": it was judged.
+AUDIT       ?=
+AUDIT_ARGS  ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -19,7 +23,7 @@ NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_TESTS)/node_modul
 WEB_DIST := $(if $(wildcard services/web/dist/index.html),services/web/dist)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test full faults soak bench check fmt clean
+.PHONY: help setup run test full attack faults soak bench check audit fmt clean
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +41,9 @@ test: $(STAMP) $(NODE_CLIENT) ## Run the tests that need no Docker and little ti
 full: $(STAMP) $(NODE_CLIENT) ## Run these and the slow ones: whole stacks, and waits for deadlines
 	$(BIN)/pytest -m "not faults and not soak" $(PYTEST_ARGS)
 
+attack: $(STAMP) ## Fuzz all that reads foreign bytes, with new requests each time (EXAMPLES each, 40)
+	ATTACK_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/attack --timeout 1800 $(PYTEST_ARGS)
+
 faults: $(STAMP) ## Break every part of a running Parley, about 15 minutes; prints a table
 	$(BIN)/pytest tests/faults -m "not soak" -p no:xdist $(FAULT_ARGS)
 
@@ -46,11 +53,15 @@ soak: $(STAMP) ## 10 minutes of load with random kills (SOAK_SECONDS, SOAK_SEED)
 bench: $(STAMP) ## Time history beside 10,000 messages; fails where a p95 is above 50 ms (BENCH_ARGS)
 	$(BIN)/python bench/history_reads.py --messages 10000 --sessions 1000 --bound 50 $(BENCH_ARGS)
 
-check: $(STAMP) ## Format, lint, types, imports: everything that needs no running code
+check: $(STAMP) ## Format, lint, types, imports, advisories: everything that needs no running code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+audit: $(STAMP) ## Ask what is known against the pinned packages (AUDIT=strict, AUDIT_ARGS)
+	$(BIN)/python -m deploy.advisories --installed 'parley[dev]' $(if $(filter strict,$(AUDIT)),--strict) $(AUDIT_ARGS)
 
 fmt: $(STAMP) ## Format, and repair what the linter can repair
 	$(BIN)/ruff format .

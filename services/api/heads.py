@@ -4,9 +4,18 @@ What two readers may understand differently (a proxy in front of the gateway, an
 is how requests are smuggled past one of them, so whatever is doubtful is refused.
 """
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_SLASHES: Final = re.compile(rb"%2f", re.IGNORECASE)
+_NAMING_MODELS: Final = re.compile(
+    rb"/v1/models/(?!%2f)(?!.*%2f/?$)"
+    rb"|/(api/chat|ai-chat/api)/models/(?!%2f).*(?<!%2f)/settings/?$",
+    re.IGNORECASE,
+)
+"""Their names may have slashes in them, which clients escape: ``hf.co%2Fsomebody%2Fmodel``."""
 
 Header = tuple[bytes, bytes]
 
@@ -67,6 +76,10 @@ def _ambiguous(head: Head) -> HeadRefusal | None:
     if not head.url.startswith(b"/") or b"#" in head.url:
         # An address with a host in it says another one than ``Host`` may, which is checked.
         return _bad("The address of a request is a path that begins with a slash.")
+    path = head.url.partition(b"?")[0]
+    if _SLASHES.search(path) and not _NAMING_MODELS.match(path):
+        # To routes it is a slash like any other, to a proxy that knows some addresses it is none.
+        return _bad("An escaped slash is understood only inside the name of a model.")
     encodings = [value for name, value in head.headers if name == b"transfer-encoding"]
     sized = any(name == b"content-length" and value != b"0" for name, value in head.headers)
     if head.upgrades and (encodings or sized):

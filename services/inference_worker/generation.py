@@ -87,7 +87,7 @@ class Generation:
             able = way is not Way.CONTINUE or await self._ability.continues(run.model)
         except ChatError as error:
             # The engine cannot be asked: what comes next meets it again, and knows what to do.
-            log.warning("ability_not_known", code=error.code, error=error.message)
+            log.warning("ability_not_known", code=error.code)
             return claimed
         return claimed if able and way is not Way.NONE else claimed.anew()
 
@@ -120,7 +120,7 @@ class Generation:
                 if pause is None or not _worth_a_try(error, failure, run, answer):
                     raise _last(error, run, answer) from error
                 failure = error
-                log.warning("engine_retried", code=error.code, error=error.message)
+                log.warning("engine_retried", code=error.code)
             await asyncio.sleep(pause * self._retry_after * (0.75 + self._jitter() / 2))
             if answer.started:
                 await answer.go_on()

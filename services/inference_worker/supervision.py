@@ -79,10 +79,11 @@ def _generated(generating: asyncio.Task[Finish], *, last: bool) -> Outcome | Han
     except HandOver as handed:
         if last:
             return failed(handed.cause)
-        log.warning("engine_given_up", code=handed.cause.code, error=handed.cause.message)
+        log.warning("engine_given_up", code=handed.cause.code)
         return HandedOn(_ENGINE_PAUSE)
     except ChatError as error:
-        log.warning("generation_failed", code=error.code, error=error.message)
+        # Not its message: an engine quotes in it what it was asked, or has said.
+        log.warning("generation_failed", code=error.code)
         return failed(error)
     except Exception:
         log.exception("generation_crashed")

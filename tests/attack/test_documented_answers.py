@@ -1,14 +1,14 @@
 """Whatever a client sends, the answer is one that ``/openapi.json`` has: status, type and shape.
 
 With ``ATTACK_EXAMPLES=100`` it is a longer run: so many requests for each operation, new ones
-each time.
+each time; ``make attack`` does it.
 """
 
 import asyncio
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import pytest
 import requests
@@ -48,19 +48,21 @@ class Visitor(NamedTuple):
     """Who asks which gateway, and how often for each operation."""
 
     mode: str
-    known: bool
+    who: Literal["stranger", "user", "administrator"]
     examples: int
 
     def __str__(self) -> str:
-        return f"{self.mode}-{'known' if self.known else 'stranger'}"
+        return f"{self.mode}-{self.who}"
 
 
 VISITORS = [
-    Visitor("local", known=False, examples=3),
-    Visitor("open", known=False, examples=1),
-    Visitor("open", known=True, examples=1),
-    Visitor("required", known=False, examples=1),
-    Visitor("required", known=True, examples=1),
+    Visitor("local", "stranger", examples=4),
+    Visitor("open", "stranger", examples=3),
+    Visitor("open", "user", examples=3),
+    Visitor("open", "administrator", examples=2),
+    Visitor("required", "stranger", examples=2),
+    Visitor("required", "user", examples=3),
+    Visitor("required", "administrator", examples=4),
 ]
 
 
@@ -156,8 +158,9 @@ def test_every_answer_is_documented(visitor: Visitor) -> None:
         opened = app_of(world, gateway)
         app = runner.run(opened.__aenter__())
         try:
-            token = runner.run(world.new_key("ann", admin=True))
-            attack = Attack(runner, app, token if visitor.known else None)
+            admin = visitor.who != "user"
+            token = runner.run(world.new_key("ann", admin=admin))
+            attack = Attack(runner, app, token if visitor.who != "stranger" else None)
             wrong = [
                 problem
                 for found in from_dict(document).get_all_operations()

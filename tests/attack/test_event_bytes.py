@@ -1,16 +1,19 @@
 """No text of a model, a tool or an error makes an event of its own, or one that is not JSON."""
 
+import itertools
 import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai._streaming import SSEDecoder
 
 from services.api.completions.failures import body_of
 from services.api.ports.queue_news import QueueNews
 from services.api.spelling import AS_IT_IS
-from services.api.streams.sse import ChunkEncoder, error_event, queued_comment
+from services.api.streams.numbering import Numbering
+from services.api.streams.sse import PING_BESIDE_IDS, ChunkEncoder, error_event, queued_comment
 from services.api.streams.steps import Missing
 from services.inference_worker.sse import ChunkTemplate, deltas
 from shared.contracts.chat import FunctionCall, ToolCall, Usage
@@ -95,6 +98,37 @@ def test_an_error_is_one_event_and_the_end(message: str, param: str) -> None:
     error, done = events(error_event(body))
     assert error == body
     assert done == "[DONE]"
+
+
+@FAST
+@given(
+    texts=st.lists(TEXT, min_size=1, max_size=6),
+    sizes=st.lists(st.integers(1, 3), min_size=6, max_size=6),
+    after=st.integers(-1, 6),
+    cuts=st.lists(st.floats(0, 1), max_size=6),
+)
+def test_another_reader_gets_each_text_once_with_its_id_however_the_bytes_come(
+    texts: list[str], sizes: list[int], after: int, cuts: list[float]
+) -> None:
+    template = ChunkTemplate(ID, WHEN, "demo", include_usage=False)
+    numbering, stream, first = Numbering(ID, after), b"", 0
+    for size in sizes:
+        some = texts[first : first + size]
+        body = b"".join(template.text(text) for text in some)
+        stream += numbering.dress(body, first, first + len(some)) + PING_BESIDE_IDS
+        first += len(some)
+    stream += numbering.end(first) + ChunkEncoder(ID, "demo", WHEN, include_usage=False).end(
+        "stop", None
+    )
+    places = [0, *sorted(round(cut * len(stream)) for cut in cuts), len(stream)]
+    pieces = [stream[a:b] for a, b in itertools.pairwise(places)]
+    # OpenAI's own: it shares nothing with what made the bytes.
+    *said, finish, done = SSEDecoder().iter_bytes(iter(pieces))
+    assert done.data == "[DONE]"
+    assert {each.event for each in (*said, finish, done)} == {None}
+    assert [delta_of(each.json())["content"] for each in said] == texts[after + 1 :]
+    assert [each.id for each in said] == [f"{ID}:{at}" for at in range(after + 1, len(texts))]
+    assert finish.id == f"{ID}:{len(texts)}"
 
 
 def test_comments_hold_numbers_only() -> None:

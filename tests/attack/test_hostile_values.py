@@ -77,6 +77,20 @@ TITLES: Final = ('a"\r\nX-Evil: yes', "../../etc/passwd", "\u202egpj.exe", '";x=
 NAMES: Final = ("*", ">", "a.b", "..", "a b", "a/b:c", "é", "a\tb", "$JS.API.>", "", "a" * 900)
 
 
+TEXTS: Final = {
+    "right to left": "\u202egpj.exe\u202c",
+    "line ends": "a\r\nX-Evil: yes\u2028\u2029\x85",
+    "escapes of a terminal": "\x1b[2J\x07",
+    "many marks": "a" + "\u0301" * 200,
+    "beyond the first plane": "\U0001f468\u200d\U0001f469\u200d\U0001f467\U0010ffff",
+    "no characters": "\ufffe\uffff\ufeff",
+    "of a query": "{'$where': 'sleep(9)'}",
+    "of a subject": "chat.>.*",
+    "of a path": "../../etc/passwd",
+    "of a page": "</script><img src=x onerror=1>",
+}
+
+
 class Scene(NamedTuple):
     app: ASGIApp
     things: dict[str, str]
@@ -137,6 +151,60 @@ async def test_no_number_is_too_large_for_what_is_behind(scene: Scene) -> None:
                 answer = await scene.ask(method, scene.path(path).encode(), body)
                 if number in {2**63, 2**64, 10**30}:
                     assert answer.status == 400, (path, field, number, answer)
+
+
+def _texts(schema: dict[str, Any]) -> Iterator[str]:
+    """Names of fields that take a text."""
+    for field, described in schema["properties"].items():
+        if '"type": "string"' in json.dumps(described):
+            yield field
+
+
+async def test_no_text_is_too_odd_for_what_is_behind_whatever_field_it_stands_in(
+    scene: Scene,
+) -> None:
+    good: dict[str, Any] = {"title": "x", "name": "x", "message": "x", "model": "demo", "user": "x"}
+    tried = set()
+    for method, path, operation in OPERATIONS:
+        if "requestBody" not in operation:
+            continue
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        name = schema["$ref"].rpartition("/")[2]
+        for field in _texts(DOCUMENT["components"]["schemas"][name]):
+            for text in TEXTS.values():
+                body = json.dumps({**good, field: text}, ensure_ascii=False).encode()
+                await scene.ask(method, scene.path(path).encode(), body)
+                tried.add(field)
+            for half in ("\ud800", "a\0b"):
+                body = json.dumps({**good, field: half}).encode()
+                answer = await scene.ask(method, scene.path(path).encode(), body)
+                assert answer.status == 400, (method, path, field)
+    assert {"title", "message", "name", "model", "user"} <= tried
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+async def test_what_is_kept_is_read_back_as_it_was_said(scene: Scene, text: str) -> None:
+    made = await scene.ask("POST", b"/api/chat/sessions", json.dumps({"title": text}).encode())
+    session = json.loads(made.body)
+    assert session["title"] == text.strip()
+    send = f"/api/chat/sessions/{session['id']}/send_message".encode()
+    sent = await scene.ask("POST", send, json.dumps({"message": text, "model": "demo"}).encode())
+    assert sent.status == 200
+    read = await scene.ask("GET", f"/api/chat/sessions/{session['id']}/messages".encode())
+    assert json.loads(read.body)["messages"][0]["content"] == text
+    assert read.header("content-type") == "application/json"
+
+
+async def test_no_name_of_a_tool_breaks_out_of_a_header(scene: Scene) -> None:
+    for name in (*TEXTS.values(), *NAMES):
+        body = {"title": "x", "model": "demo", "tools": [name]}
+        made = await scene.ask("POST", b"/api/chat/sessions", json.dumps(body).encode())
+        if made.status != 201:
+            assert made.status == 400
+            continue
+        send = f"/api/chat/sessions/{json.loads(made.body)['id']}/send_message".encode()
+        sent = await scene.ask("POST", send, b'{"message":"Hi"}')
+        assert sent.status == 200, (name, sent)
 
 
 async def test_a_name_that_comes_twice_is_taken_once(scene: Scene) -> None:

@@ -4,24 +4,17 @@ Each operation of ``/openapi.json`` has a row here: a new one without a row fail
 """
 
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from typing import Any, Final, NamedTuple
 
-import httpx
 import pytest
-from starlette.types import ASGIApp
 
 from services.api.app import create_app
-from shared.contracts.ids import new_completion_id, new_preset_id, new_session_id
+from shared.contracts.ids import new_completion_id, new_session_id
 from tests.fakes.api.gateway import quick_settings
-from tests.fakes.api.whole_world import MARK, Belongings, WholeWorld, belongings_of
-from tests.fakes.api.world import app_of
-from tests.support.asgi import http_client
+from tests.fakes.api.two_people import ASK, COMPLETIONS, IDEMPOTENCY, Scene, nobodys, two_people
+from tests.fakes.api.whole_world import MARK
 from tests.support.frames import at
-
-ASK: Final[dict[str, Any]] = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
-IDEMPOTENCY: Final = {"Idempotency-Key": "one"}
 
 
 class Hidden(NamedTuple):
@@ -46,7 +39,6 @@ class Admin(NamedTuple):
 
 Row = Hidden | Own | Admin
 
-COMPLETIONS: Final = "/v1/chat/completions"
 ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/healthz"): Own(),
     ("GET", "/readyz"): Own(),
@@ -109,60 +101,10 @@ TABLE: Final = {
 }
 
 
-class Scene(NamedTuple):
-    """What Ann has, and Bob, who knows all her ids."""
-
-    app: ASGIApp
-    http: httpx.AsyncClient
-    ann: Mapping[str, str]
-    bob: Mapping[str, str]
-    hers: Belongings
-    his: Belongings
-
-    async def bob_asks(
-        self, method: str, path: str, things: Belongings, body: object = None
-    ) -> tuple[int, str]:
-        """The answer, with the ids of what it is about taken out."""
-        names = {**things._asdict(), "model_id": "demo", "key_id": things.preset_id}
-        reply = await self.http.request(
-            method, path.format(**names), json=body, headers={**self.bob, **IDEMPOTENCY}
-        )
-        text = reply.text
-        for name, value in names.items():
-            text = text.replace(value, name)
-        return reply.status_code, text
-
-    async def everything_of_ann(self) -> list[str]:
-        paths = ("sessions", f"sessions/{self.hers.session_id}", "presets", "preferences", "usage")
-        replies = [await self.http.get(f"/api/chat/{path}", headers=self.ann) for path in paths]
-        assert [reply.status_code for reply in replies] == [200] * len(replies)
-        return [reply.text for reply in replies]
-
-
-@pytest.fixture
-async def scene() -> AsyncGenerator[Scene]:
-    async with _scene() as made:
+@pytest.fixture(params=["user", "administrator"])
+async def scene(request: pytest.FixtureRequest) -> AsyncGenerator[Scene]:
+    async with two_people(admin=request.param == "administrator") as made:
         yield made
-
-
-@asynccontextmanager
-async def _scene() -> AsyncGenerator[Scene]:
-    world = WholeWorld()
-    async with app_of(world, quick_settings(auth="required")) as app, http_client(app) as http:
-        keys = [await world.new_key(user) for user in ("ann", "bob")]
-        ann, bob = ({"Authorization": f"Bearer {key}"} for key in keys)
-        hers = await belongings_of(http, keys[0])
-        his = await belongings_of(http, keys[1])
-        preferences = {"systemPrompt": f"{MARK} of Ann"}
-        await http.put("/api/chat/preferences", json=preferences, headers=ann)
-        again = await http.post(COMPLETIONS, json=ASK, headers={**ann, **IDEMPOTENCY})
-        assert again.status_code == 200
-        yield Scene(app, http, ann, bob, hers, his)
-
-
-def nobodys() -> Belongings:
-    """Ids of the right form that nothing has."""
-    return Belongings(new_session_id(), str(new_session_id()), new_completion_id(), new_preset_id())
 
 
 def test_every_operation_has_a_row() -> None:
@@ -198,6 +140,7 @@ async def test_what_is_about_who_asks_holds_nothing_of_anybody_else(scene: Scene
     assert await scene.everything_of_ann() == before
 
 
+@pytest.mark.parametrize("scene", ["user"], indirect=True)
 async def test_what_is_for_administrators_is_refused_whatever_it_names(scene: Scene) -> None:
     for (method, path), row in TABLE.items():
         if isinstance(row, Admin):

@@ -51,6 +51,13 @@ REFUSED = {
     "another host in the address": b"GET http://evil/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "this host in the address": b"GET http://localhost/healthz HTTP/1.1\r\nHost: evil\r\n\r\n",
     "a fragment": b"GET /v1/models#x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an escaped slash": GET.replace(b"v1/models", b"api/chat%2fkeys") + b"\r\n",
+    "an escaped slash at the end": GET.replace(b"models", b"models%2F") + b"\r\n",
+    "one behind a model": GET.replace(b"models", b"models/demo%2f") + b"\r\n",
+    "one behind a model, and another": GET.replace(b"models", b"models/demo%2f/") + b"\r\n",
+    "one instead of a model": GET.replace(b"models", b"models/%2fsettings") + b"\r\n",
+    "one before its settings": POST.replace(b"sessions", b"models/demo%2fsettings") + b"\r\n",
+    "a socket behind an escaped slash": WEBSOCKET.replace(b"sessions", b"sessions%2f") + b"\r\n",
     "an asterisk": b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a socket with a body": WEBSOCKET + b"Content-Length: 10\r\n\r\n" + LAST,
     "a socket with chunks": WEBSOCKET + CHUNKED + b"\r\n" + CHUNKS,
@@ -104,6 +111,22 @@ async def test_what_is_ambiguous_is_refused_and_the_connection_closed() -> None:
     heard = await heard_for({name: data + LAST for name, data in REFUSED.items()})
     assert statuses(heard) == {name: [400] for name in REFUSED}
     assert {each.error["type"] for each in heard.values()} == {"invalid_request_error"}
+
+
+async def test_an_escaped_slash_inside_the_name_of_a_model_is_understood() -> None:
+    settings = quick_settings(auth="local")
+    async with RunningGateway(settings, open_world=WholeWorld().open) as gateway:
+        for path in ("/v1/models/hf.co%2FSome%2fmodel:Q4/", "/v1/models?a=b%2f", "/v1/models/?%2f"):
+            reply = await gateway.http.get(path)
+            if "hf.co" in path:
+                assert (reply.status_code, reply.json()["error"]["code"]) == (
+                    404,
+                    "model_not_found",
+                )
+            else:
+                assert reply.status_code == 200
+        # Unescaped it is the same name.
+        assert (await gateway.http.get("/v1/models/hf.co/Some/model:Q4")).status_code == 404
 
 
 async def test_a_broken_body_ends_the_connection() -> None:

@@ -43,6 +43,11 @@ class Wire:
             await self._writer.drain()
         return self
 
+    def no_more(self) -> None:
+        """Close this side alone: nothing else will be said."""
+        with suppress(OSError):
+            self._writer.write_eof()
+
     async def hear(self) -> Heard:
         """Wait until the server closes."""
         data = b""

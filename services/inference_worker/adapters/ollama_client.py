@@ -12,6 +12,10 @@ _KEPT_ALIVE: Final = 32
 _LONGEST_LINE: Final = 16 * 2**20
 """Bytes; an answer has 1 MiB of text at most, and JSON can make six bytes of one."""
 _LONGEST_ERROR: Final = 64 * 2**10
+_LONGEST_ANSWER: Final = 16 * 2**20
+"""Bytes of what is said of models: all of an engine's, with templates and licences."""
+_PLAIN: Final = {"Accept-Encoding": "identity"}
+"""What is compressed has no bound until it is unpacked: a thousand times its size."""
 
 
 class _Version(BaseModel):
@@ -24,7 +28,7 @@ class OllamaClient(ollama.AsyncClient):
     ``chat()`` of ollama 0.6 has no ``truncate`` (without which Ollama silently drops the front of
     a prompt that is too long) and forces tools through a model that loses parts of their JSON
     schema. So the body is ours. So are the lines: its own end at U+0085 and U+2028 too, which JSON
-    may hold as they are, and have no bound.
+    may hold as they are, and have no bound. Nor have its other answers.
     """
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[ollama.ChatResponse]:
@@ -33,13 +37,13 @@ class OllamaClient(ollama.AsyncClient):
         Raises:
             ollama.ResponseError: an error status, or an error line in the middle.
             httpx.TransportError: no connection, or one that broke.
-            ValueError: a line that is no JSON of this shape, or too long.
+            ValueError: a line that is no JSON of this shape, or too long; a compressed body.
         """
-        async with self._client.stream("POST", "/api/chat", json=body) as response:
-            if response.is_error:
-                raise _refusal(await _beginning(response), response.status_code)
+        async with self._client.stream("POST", "/api/chat", json=body, headers=_PLAIN) as response:
+            if not response.is_success:
+                raise _refusal(_text(await _beginning(response)), response.status_code)
             pieces = _Lines()
-            async for data in response.aiter_bytes():
+            async for data in _as_it_is(response):
                 for line in pieces.add(data):
                     yield _parsed(line)
             for line in pieces.add(b"\n"):
@@ -48,6 +52,17 @@ class OllamaClient(ollama.AsyncClient):
     async def version(self) -> str:
         """``GET /api/version``."""
         return (await self._request(_Version, "GET", "/api/version")).version
+
+    async def _request_raw(self, method: str, path: str, **body: Any) -> httpx.Response:  # noqa: ANN401 - as its own
+        """What all other questions of the official client go through: its own has no bound."""
+        async with self._client.stream(method, path, headers=_PLAIN, **body) as response:
+            if not response.is_success:
+                raise _refusal(_text(await _beginning(response)), response.status_code)
+            answer = await _beginning(response, _LONGEST_ANSWER)
+        if len(answer) > _LONGEST_ANSWER:
+            message = f"an answer has more than {_LONGEST_ANSWER} bytes"
+            raise ValueError(message)
+        return httpx.Response(response.status_code, content=answer)
 
     async def aclose(self) -> None:
         """Close what is kept alive."""
@@ -97,12 +112,25 @@ def _refusal(text: str, status: int) -> ollama.ResponseError:
         return ollama.ResponseError("", status)
 
 
-async def _beginning(response: httpx.Response) -> str:
-    body = b""
+async def _as_it_is(response: httpx.Response) -> AsyncGenerator[bytes]:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ValueError("the body is compressed, which was not asked for")
     async for data in response.aiter_bytes():
-        body += data
-        if len(body) > _LONGEST_ERROR:
+        yield data
+
+
+async def _beginning(response: httpx.Response, most: int = _LONGEST_ERROR) -> bytes:
+    """At most one read more than ``most``."""
+    parts, size = [], 0
+    async for data in _as_it_is(response):
+        parts.append(data)
+        size += len(data)
+        if size > most:
             break
+    return b"".join(parts)
+
+
+def _text(body: bytes) -> str:
     return body[:_LONGEST_ERROR].decode(errors="replace")
 
 

@@ -21,6 +21,7 @@ from shared.errors import ChatError, EngineError, EngineTimeout
 
 # More waits in the engine's socket: who reads slowly makes it generate slowly.
 _MOST_PARTS: Final = 1024
+_MOST_CHARACTERS: Final = 2**20
 _TAIL: Final = 0.1
 _LOOP: Final = 30
 _MOST_TOKENS: Final = 2**31 - 1
@@ -82,6 +83,8 @@ class _Pile:
     parts: list[Part] = field(default_factory=list)
     finish: Finish | None = None
     error: ChatError | None = None
+    characters: int = 0
+    """In ``parts``."""
     ended: bool = False
     called: bool = False
     last: str = ""
@@ -95,7 +98,7 @@ class _Pile:
         await self.filled.wait()
         if self.parts or self.finish:
             batch = Batch(self.parts, self.finish)
-            self.parts, self.finish = [], None
+            self.parts, self.finish, self.characters = [], None, 0
             if not self.ended:
                 self.filled.clear()
             self.taken.set()
@@ -111,6 +114,7 @@ class _Pile:
         found = _parts(line.message)
         self._count_repeats((line.message.content or "").strip())
         self.parts.extend(found)
+        self.characters += sum(map(_length, found))
         self.called = self.called or any(isinstance(part, Call) for part in found)
         if line.done:
             self.finish = _finish(line, called=self.called)
@@ -134,9 +138,13 @@ class _Pile:
 
     async def room(self) -> None:
         """Return once somebody has taken enough."""
-        while len(self.parts) >= _MOST_PARTS and not self.ended:
+        while self._full and not self.ended:
             self.taken.clear()
             await self.taken.wait()
+
+    @property
+    def _full(self) -> bool:
+        return len(self.parts) >= _MOST_PARTS or self.characters >= _MOST_CHARACTERS
 
     def end(self, error: ChatError | None = None) -> None:
         """Nothing more will come; the first word on it counts."""
@@ -174,6 +182,10 @@ def _parts(message: ollama.Message) -> list[Part]:
         )
         parts.append(Call(call.function.name, arguments))
     return parts
+
+
+def _length(part: Part) -> int:
+    return len(part.name) + len(part.arguments) if isinstance(part, Call) else len(part.text)
 
 
 def _finish(part: ollama.ChatResponse, *, called: bool) -> Finish:

@@ -6,6 +6,7 @@ from typing import Final
 
 import httpx
 import ollama
+import pydantic
 import structlog
 
 from shared.errors import (
@@ -26,6 +27,14 @@ _LONGEST: Final = 500
 """Characters of an error: a proxy may answer with a page, and the end must fit into an event."""
 _BAD_FORMAT: Final = re.compile(r"invalid (JSON schema|format)|grammar", re.I)
 """A schema that the engine cannot use is a 500 of Ollama's."""
+_FAMILIAR: Final = re.compile(
+    r"requires more (?:system )?memory|out of memory|cuda error|runner process has terminated"
+    r"|failed to load|does not support \w+|not found|server busy|error parsing tool call"
+    r"|unexpected eof|context deadline exceeded",
+    re.I,
+)
+"""What may be logged of an error: the rest of it may quote the prompt or the answer, as that of a
+tool call that cannot be parsed does."""
 _TOKENS: Final = re.compile(r"\((\d+) tokens\)")
 _BOTH: Final = 2
 """Of the prompt and of the window."""
@@ -41,7 +50,11 @@ def translated(error: Exception, *, begun: bool) -> ChatError:
         begun: Whether the engine had said something already.
     """
     if isinstance(error, ollama.ResponseError):
-        return _refusal(error.status_code, _text(error.error))
+        text = _text(error.error)
+        familiar = _FAMILIAR.search(text)
+        said = familiar[0].lower() if familiar else None
+        log.info("engine_refused", status=error.status_code, said=said)
+        return _refusal(error.status_code, text)
     if isinstance(error, httpx.HTTPError | OSError):
         # What a library calls it helps who reads the log, and nobody else.
         log.info("engine_broke_off" if begun else "engine_away", error=_reason(error))
@@ -83,7 +96,14 @@ def _quoting(what: str, text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return _clean(f"{type(error).__name__}: {error}").rstrip(": ")
+    """What may be logged: what came instead of HTTP or JSON is quoted by who could not read it."""
+    name = type(error).__name__
+    if isinstance(error, pydantic.ValidationError):
+        kinds = {problem["type"] for problem in error.errors(include_input=False)}
+        return f"{name}: {', '.join(sorted(kinds))}"
+    if isinstance(error, httpx.ConnectError | httpx.TimeoutException | OSError):
+        return _clean(f"{name}: {error}").rstrip(": ")
+    return name
 
 
 def _text(error: object) -> str:

@@ -17,6 +17,12 @@ from shared.errors import EngineError
 
 _NUM_CTX: Final = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 _COMPLETION: Final = "completion"
+_LONGEST_NAME: Final = 255
+_LONGEST_WORD: Final = 128
+_MOST_CAPABILITIES: Final = 32
+_MOST_MODELS: Final = 2000
+"""All that an engine says of its models goes into one message, every few seconds."""
+_LARGEST_WINDOW: Final = 2**31 - 1
 _DAMAGED: Final = (
     ollama.ResponseError,
     ValueError,
@@ -60,19 +66,22 @@ class OllamaModels:
             failure = translated(error, begun=False)
             raise EngineError(failure.message) from error
         state = EngineState(
-            url=self._url, ok=True, version=version or None, latency_ms=round(latency, 1)
+            url=self._url, ok=True, version=_word(version) or None, latency_ms=round(latency, 1)
         )
         return EngineView(state, models)
 
     async def _models(self, version: str) -> list[ModelCard]:
         listed = (await self._client.list()).models
+        if len(listed) > _MOST_MODELS:
+            log.warning("models_left_out", offered=_MOST_MODELS, listed=len(listed))
+            listed = listed[:_MOST_MODELS]
         self._fingerprints = {
-            full_model_name(model.model or ""): f"ollama {version} {model.digest}"
+            full_model_name(model.model or ""): f"ollama {_word(version)} {_word(model.digest)}"
             for model in listed
             if model.digest
         }
         loaded = {
-            full_model_name(model.name or model.model or ""): model.context_length
+            full_model_name(model.name or model.model or ""): _window(model.context_length or 0)
             for model in (await self._client.ps()).models
         }
         cards = []
@@ -86,6 +95,9 @@ class OllamaModels:
 
     async def _card(self, model: ollama.ListResponse.Model) -> ModelCard | None:
         name = full_model_name(model.model or "")
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            log.info("model_passed_over", model=_word(name), error="its name cannot be shown")
+            return None
         key = f"{model.digest}"
         if key not in self._cards:
             try:
@@ -110,7 +122,7 @@ def _card(model: ollama.ListResponse.Model, shown: ollama.ShowResponse) -> Model
         return None
     details = shown.details or model.details
     text = {
-        field: str(getattr(details, field, None) or "")
+        field: _word(str(getattr(details, field, None) or ""))
         for field in ("family", "format", "parameter_size", "quantization_level")
     }
     return ModelCard(
@@ -120,7 +132,9 @@ def _card(model: ollama.ListResponse.Model, shown: ollama.ShowResponse) -> Model
         parameter_size=text["parameter_size"],
         quantization_level=text["quantization_level"],
         context_length=_context_length(shown),
-        capabilities=[name for name in capabilities if name != _COMPLETION],
+        capabilities=[
+            _word(name) for name in capabilities[:_MOST_CAPABILITIES] if name != _COMPLETION
+        ],
         modified_at=int(model.modified_at.timestamp()) if model.modified_at else 0,
     )
 
@@ -129,7 +143,16 @@ def _context_length(shown: ollama.ShowResponse) -> int | None:
     """What the model's own parameters ask for, else what it was trained for."""
     asked = _NUM_CTX.search(shown.parameters or "")
     if asked:
-        return int(asked[1])
+        return _window(int(asked[1]))
     info = shown.modelinfo or {}
     trained = info.get(f"{info.get('general.architecture')}.context_length")
-    return int(trained) if trained else None
+    return _window(int(trained)) if trained else None
+
+
+def _window(tokens: int) -> int | None:
+    return tokens if 0 < tokens <= _LARGEST_WINDOW else None
+
+
+def _word(text: str) -> str:
+    """As much of it as may be shown; half a character could not even be sent on."""
+    return "".join(filter(str.isprintable, text[:_LONGEST_WORD]))

@@ -5,6 +5,7 @@ import json
 import httpx
 import ollama
 import pytest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from services.inference_worker.adapters.ollama_errors import translated
@@ -24,6 +25,12 @@ RUNNER = {
         "type": "exceed_context_size_error",
     }
 }
+
+
+def _not_valid(line: str) -> ValidationError:
+    with pytest.raises(ValidationError) as caught:
+        ollama.ChatResponse.model_validate_json(line)
+    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -109,3 +116,38 @@ def test_whatever_an_engine_says_its_error_is_short_and_can_be_sent(error: Excep
 
 def test_a_line_that_is_no_json_is_an_engine_error() -> None:
     assert type(translated(ValueError("x"), begun=False)) is EngineError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.RemoteProtocolError("illegal chunk header: bytearray(b'tangerine')"),
+        ollama.ResponseError("error parsing tool call: raw='tangerine', err=invalid", 500),
+        ollama.ResponseError("no such option: tangerine", 400),
+        ollama.ResponseError('{"error":{"message":"tangerine"}}', -1),
+        _not_valid('{"message":{"role":"assistant","content":["tangerine"]}}'),
+        _not_valid('{"message":{"role":"assistant","content":"tangerine, cut'),
+        ValueError("tangerine"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_an_engine_has_said_is_not_logged(error: Exception, begun: bool) -> None:
+    with capture_logs() as logs:
+        translated(error, begun=begun)
+    (line,) = logs
+    assert "tangerine" not in str(line)
+
+
+def test_what_is_known_of_an_engines_errors_is_logged() -> None:
+    with capture_logs() as logs:
+        translated(
+            ollama.ResponseError("model requires more system memory (9 GiB)", 500), begun=False
+        )
+        translated(_not_valid("[1]"), begun=True)
+        translated(httpx.ConnectError("All connection attempts failed"), begun=False)
+    refused, unread, away = logs
+    assert refused["said"] == "requires more system memory"
+    assert refused["status"] == 500
+    assert unread["error"] == "ValidationError: model_type"
+    assert away["error"] == "ConnectError: All connection attempts failed"
