@@ -11,7 +11,7 @@ import structlog
 
 from services.history.key_ports import Held, KeyCopies, KeyStore
 from services.history.key_records import KeyRecord
-from shared.contracts.api_keys import nobodys_copy
+from shared.contracts.api_keys import nobodys_copy, unknown_copy
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -85,10 +85,13 @@ class KeyCopying:
             log.info("key_stays_revoked", key_id=record.id)
 
     async def _disown(self, digest: str, held: Held) -> None:
-        gone = nobodys_copy(held.copy.id if held.copy is not None else "unknown")
-        if held.copy is None or not held.copy.revoked:
-            log.warning("key_without_record", key_id=gone.id)
-        elif held.copy == gone:
-            return
         # Whose it was is forgotten with the record: its user may have been purged.
+        if held.copy is not None and held.copy.revoked:
+            gone = nobodys_copy(held.copy.id)
+        else:
+            gone = unknown_copy(held.copy.id if held.copy is not None else "unknown")
+        if held.copy == gone:
+            return
+        if not gone.revoked:
+            log.warning("key_without_record", key_id=gone.id)
         await self._copies.replace(digest, gone, held.revision)

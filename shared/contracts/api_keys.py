@@ -7,7 +7,7 @@ history its hash: it never crosses the broker.
 import hashlib
 import re
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Final
 
@@ -27,6 +27,9 @@ ANONYMOUS: Final = "anon-"
 _BEGINNING: Final = "pk-"
 _SECRET: Final = re.compile(r"pk-[A-Za-z0-9_-]{43}")
 _SHOWN: Final = 11
+_NOBODY: Final = UserId("-")
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""No key is made that has expired."""
 
 KeyDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 of a key in hex: 256 random bits need no slow hash, nobody can try them all."""
@@ -110,10 +113,24 @@ class KeyCopy(KeyRights):
     id: str
     revoked: bool = False
 
+    def is_unknown(self) -> bool:
+        """Whether the record does not have this key, as far as history can see."""
+        return self.expires_at == _LONG_AGO and not self.revoked
+
 
 def nobodys_copy(key_id: str) -> KeyCopy:
-    """What stays of a key without a record: that it lets nobody in, and not whose it was."""
-    return KeyCopy(id=key_id, user_id=UserId("-"), revoked=True)
+    """What stays of a revoked key: that it lets nobody in, and not whose it was."""
+    return KeyCopy(id=key_id, user_id=_NOBODY, revoked=True)
+
+
+def unknown_copy(key_id: str) -> KeyCopy:
+    """What stands for a key that the record does not have.
+
+    It lets nobody in, but unlike a revocation it gives way to the record: that of a database which
+    was named by mistake, or is set back, may not end keys for good. A gateway that does not know
+    of such copies finds that it has expired.
+    """
+    return KeyCopy(id=key_id, user_id=_NOBODY, expires_at=_LONG_AGO)
 
 
 class CreateKey(KeyRights):

@@ -73,10 +73,12 @@ class KeyRing:
         self._heard.clear()
 
     def hear(self, digest: str, copy: KeyCopy) -> None:
-        """A key was made or revoked."""
+        """A key was made or revoked, or history has no record of it."""
         self._heard.add(digest)
         if copy.revoked:
             self._revoked.add(digest)
+            self._drop(digest)
+        elif copy.is_unknown():
             self._drop(digest)
         elif digest not in self._revoked:
             self._entries[digest] = _Entry(digest, _caller(copy))

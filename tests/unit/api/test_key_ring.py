@@ -8,7 +8,7 @@ from services.api.access.caller import Caller
 from services.api.access.key_ring import KeyRing
 from services.api.access.presence import Presence
 from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
-from shared.contracts.api_keys import KeyCopy, digest_of
+from shared.contracts.api_keys import KeyCopy, digest_of, unknown_copy
 from shared.contracts.ids import UserId
 from tests.fakes.api.history import NOON
 from tests.fakes.api.ports import FakeClock
@@ -79,6 +79,24 @@ def test_a_revocation_that_overtakes_the_reading_wins(ring: KeyRing) -> None:
     ring.hear(DIGEST, COPY)
     with pytest.raises(NotAuthenticated):
         ring.find(SECRET)
+
+
+def test_a_key_that_history_does_not_know_ends_and_comes_back_when_it_does(ring: KeyRing) -> None:
+    gone: list[str] = []
+    ring.call_when_gone(gone.append)
+    ring.replace({DIGEST: COPY}, 1)
+
+    ring.hear(DIGEST, unknown_copy("k1"))
+    with pytest.raises(NotAuthenticated, match="not valid"):
+        ring.find(SECRET)
+    assert gone == ["k1"]
+    assert not ring.lives("k1")
+    ring.replace({DIGEST: unknown_copy("k1")}, 1)
+    with pytest.raises(NotAuthenticated):
+        ring.find(SECRET)
+
+    ring.hear(DIGEST, COPY)
+    assert ring.find(SECRET).user_id == ALICE
 
 
 def test_a_key_that_is_made_during_the_reading_stays(ring: KeyRing) -> None:

@@ -169,7 +169,41 @@ async def test_a_copy_without_a_record_lets_nobody_in(scene: Scene) -> None:
     forged = KeyCopy(id="k", user_id=UserId("root"), roles=["admin"])
     await scene.copies.put("f" * 64, forged)
     await scene.copying.mend()
-    assert scene.revoked("f" * 64)
+    held = scene.copies.held["f" * 64]
+    assert held.copy is not None
+    assert held.copy.is_unknown()
+    assert held.copy.expires_at is not None
+    assert held.copy.expires_at < utc_now(), "older gateways refuse it for that"
+    assert held.copy.roles == []
+
+    scene.time += 60
+    await scene.copying.mend()
+    assert scene.copies.held["f" * 64] == held, "it is not written again"
+
+
+async def test_keys_of_a_database_that_was_named_by_mistake_come_back_with_the_right_one(
+    scene: Scene,
+) -> None:
+    living, ended = command(1), command(2)
+    await scene.keys.create(living)
+    await scene.keys.create(ended)
+    await scene.keys.revoke(RevokeKey(key_id=ended.key_id))
+    before = scene.copy(living.digest)
+    right, wrong = scene.store.keys, dict[str, KeyRecord]()
+
+    scene.store.keys = wrong
+    await scene.copying.mend()
+    copy = scene.copy(living.digest)
+    assert copy is not None
+    assert copy.is_unknown()
+    assert copy.user_id != "alice"
+    assert scene.revoked(ended.digest)
+
+    scene.store.keys = right
+    scene.time += 60
+    await scene.copying.mend()
+    assert scene.copy(living.digest) == before
+    assert scene.revoked(ended.digest)
 
 
 async def test_a_copy_that_says_more_than_the_record_is_put_right(scene: Scene) -> None:
