@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import nats
 import nats.errors
@@ -17,13 +18,44 @@ from deploy.local.external import shown
 from deploy.local.nats_server import keys_of
 from deploy.nats.keys import Keys
 from services.api.adapters.nats_history import NatsHistory
+from services.api.ports.sessions import Asking
 from shared.contracts.audit import OPERATOR
 from shared.contracts.identities import Identity
+from shared.errors import ChatError
 from shared.messaging.connection import credentials, is_refusal
 from shared.nkey_seeds import WrongSeed
 from shared.observability import audit
 
 _TIMEOUT: Final = 5.0
+
+_T = TypeVar("_T")
+
+
+class BrokerClient:
+    """What a command asks history, by a connection of its own for each piece of work."""
+
+    def __init__(self, data: DataDir, nats_url: str | None, nats_keys_dir: Path | None) -> None:
+        """Over the broker of ``data``, or the user's own at ``nats_url``; see ``asking``."""
+        self._data = data
+        self._nats_url = nats_url
+        self._nats_keys_dir = nats_keys_dir
+
+    def run(self, work: Callable[[Asking], Awaitable[_T]]) -> _T:
+        """What ``work`` gives.
+
+        Raises:
+            LauncherError: nothing runs there, or history refuses; with its own sentence.
+        """
+
+        async def connected() -> _T:
+            async with asking(self._data, self._nats_url, self._nats_keys_dir) as history:
+                return await work(history)
+
+        try:
+            return asyncio.run(connected())
+        except ChatError as error:
+            sentence = f"{error.message.rstrip('.')}."
+            raise LauncherError(sentence) from error
 
 
 @asynccontextmanager

@@ -98,9 +98,9 @@ def revoke(
 
 
 def _commands(flag: Path | None) -> KeyCommands:
-    from deploy.local import keys, settings
+    from deploy.local import broker_client, keys, settings
 
     environment = settings.read_environment()
     own = settings.LauncherSettings.from_environment(environment)
     data: DataDir = data_dir_of(flag)
-    return keys.KeyCommands(data, own.nats_url, own.nats_keys_dir)
+    return keys.KeyCommands(broker_client.BrokerClient(data, own.nats_url, own.nats_keys_dir))

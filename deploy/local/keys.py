@@ -5,25 +5,21 @@ Not over HTTP: the first key of an administrator has to come from somewhere.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from deploy.local.broker_client import asking
-from deploy.local.data_dir import DataDir
-from deploy.local.errors import LauncherError, WrongSetting
+from deploy.local.broker_client import BrokerClient
+from deploy.local.errors import WrongSetting
 from services.api.access.key_admin import KeyAdmin, Wish
 from services.api.schemas.api_keys import key_body, new_key_body
 from shared.clock import utc_now
 from shared.contracts.api_keys import KeyPage, Money
 from shared.contracts.ids import UserId
 from shared.durations import Duration
-from shared.errors import ChatError
 
 _PAGE: Final = 200
 _COLUMNS: Final = ("id", "prefix", "user", "state", "name")
@@ -37,8 +33,6 @@ _OPTIONS: Final = {
 }
 """What fields of a key are called on the command line, where that is something else."""
 
-_T = TypeVar("_T")
-
 
 class KeyCommands:
     """The three commands; each answers what ``--json`` prints.
@@ -47,16 +41,14 @@ class KeyCommands:
         LauncherError: nothing runs there, or history refuses; with its own sentence.
     """
 
-    def __init__(self, data: DataDir, nats_url: str | None, nats_keys_dir: Path | None) -> None:
-        """Over the broker of ``data``, or the user's own at ``nats_url``."""
-        self._data = data
-        self._nats_url = nats_url
-        self._nats_keys_dir = nats_keys_dir
+    def __init__(self, broker: BrokerClient) -> None:
+        """Over ``broker``."""
+        self._broker = broker
 
     def create(self, wish: Wish) -> dict[str, Any]:
         """The new key with ``key``, which nobody keeps."""
         try:
-            made = self._run(lambda admin: admin.create(wish))
+            made = self._broker.run(lambda history: KeyAdmin(history).create(wish))
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             field = str(problem["loc"][0]) if problem["loc"] else ""
@@ -79,22 +71,11 @@ class KeyCommands:
 
     def revoke(self, key_id: str) -> dict[str, Any]:
         """The key as it is then."""
-        key = self._run(lambda admin: admin.revoke(key_id))
+        key = self._broker.run(lambda history: KeyAdmin(history).revoke(key_id))
         return key_body(key).model_dump(mode="json", by_alias=True)
 
     def _page(self, whose: UserId | None, cursor: str | None) -> KeyPage:
-        return self._run(lambda admin: admin.page(whose, _PAGE, cursor))
-
-    def _run(self, work: Callable[[KeyAdmin], Awaitable[_T]]) -> _T:
-        async def run() -> _T:
-            async with asking(self._data, self._nats_url, self._nats_keys_dir) as history:
-                return await work(KeyAdmin(history))
-
-        try:
-            return asyncio.run(run())
-        except ChatError as error:
-            sentence = f"{error.message.rstrip('.')}."
-            raise LauncherError(sentence) from error
+        return self._broker.run(lambda history: KeyAdmin(history).page(whose, _PAGE, cursor))
 
 
 def expiry(text: str | None, now: datetime) -> datetime | None:

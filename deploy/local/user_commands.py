@@ -30,10 +30,11 @@ def purge(
     It works while everything runs. Streams and sockets of the user end, and for two minutes
     nobody is let in by that name. docs/security.md says what is left for how long.
     """
-    from deploy.local import settings, users
+    from deploy.local import broker_client, settings, users
 
     own = settings.LauncherSettings.from_environment(settings.read_environment())
-    commands = users.UserCommands(data_dir_of(data_dir), own.nats_url, own.nats_keys_dir)
+    broker = broker_client.BrokerClient(data_dir_of(data_dir), own.nats_url, own.nats_keys_dir)
+    commands = users.UserCommands(broker)
     body = commands.purge(user) if yes else commands.count(user)
     if as_json:
         typer.echo(json.dumps(body))

@@ -6,15 +6,13 @@ History does the work, and goes on with it whatever becomes of this command.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from deploy.local.broker_client import asking
-from deploy.local.data_dir import DataDir
-from deploy.local.errors import LauncherError, WrongSetting
+from deploy.local.broker_client import BrokerClient
+from deploy.local.errors import WrongSetting
 from services.api.ports.sessions import Asking
 from shared.contracts.ids import UserId
 from shared.contracts.user_purge import (
@@ -25,7 +23,6 @@ from shared.contracts.user_purge import (
     UserDataQuery,
     UserDataReply,
 )
-from shared.errors import ChatError
 
 _LOOK_EVERY: Final = 0.25
 _PATIENCE: Final = 60.0
@@ -42,8 +39,6 @@ _NAMES: Final = {
     "keys": "API keys",
 }
 
-_T = TypeVar("_T")
-
 
 class UserCommands:
     """Each answers what ``--json`` prints.
@@ -52,11 +47,9 @@ class UserCommands:
         LauncherError: nothing runs there, or history refuses; with its own sentence.
     """
 
-    def __init__(self, data: DataDir, nats_url: str | None, nats_keys_dir: Path | None) -> None:
-        """Over the broker of ``data``, or the user's own at ``nats_url``."""
-        self._data = data
-        self._nats_url = nats_url
-        self._nats_keys_dir = nats_keys_dir
+    def __init__(self, broker: BrokerClient) -> None:
+        """Over ``broker``."""
+        self._broker = broker
 
     def count(self, user: str) -> dict[str, Any]:
         """What there is of this user; nothing is done."""
@@ -65,7 +58,7 @@ class UserCommands:
         async def look(history: Asking) -> UserDataReply:
             return await history.ask(USER_DATA, query)
 
-        return _body(user, self._run(look))
+        return _body(user, self._broker.run(look))
 
     def purge(self, user: str) -> dict[str, Any]:
         """Remove it; returns once all that was there is gone, ``found`` says how much that was."""
@@ -81,19 +74,8 @@ class UserCommands:
                 reply = await history.ask(USER_DATA, query)
             return found, reply
 
-        found, reply = self._run(purge)
+        found, reply = self._broker.run(purge)
         return {**_body(user, reply), "found": found.data.model_dump()}
-
-    def _run(self, work: Callable[[Asking], Awaitable[_T]]) -> _T:
-        async def run() -> _T:
-            async with asking(self._data, self._nats_url, self._nats_keys_dir) as history:
-                return await work(history)
-
-        try:
-            return asyncio.run(run())
-        except ChatError as error:
-            sentence = f"{error.message.rstrip('.')}."
-            raise LauncherError(sentence) from error
 
 
 def lines(body: dict[str, Any]) -> Iterator[str]:
