@@ -82,7 +82,13 @@ def life_of(settings: Settings, drain: Drain, open_world: OpenWorld) -> Life:
     async def life(_app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             world = await _enter(stack, settings, open_world)
-            leases = TurnLeases(world.turns, world.journal, orphans_of(settings, world))
+            leases = TurnLeases(
+                world.turns,
+                world.journal,
+                orphans_of(settings, world),
+                gone=world.departures.departing,
+            )
+            world.departures.call_when_begun(leases.user_gone)
             grace = settings.api.resume_grace.total_seconds()
             watching = Watching(world.watchers, world.clock, grace=grace)
             state = build_state(settings, world, leases, watching, drain)

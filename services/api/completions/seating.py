@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from services.api.completions.orders import TurnPlan
 from services.api.completions.placing import PlacedTurn, place_planned, place_turn, place_under
-from services.api.completions.turn_lease import Lease, TurnLeases
-from services.api.completions.turn_states import busy
+from services.api.completions.turn_lease import TurnLeases
+from services.api.completions.turn_states import Lease, busy
 from services.api.ports.sessions import Held, History, TurnState
 from shared.contracts.chat import CompletionStatus, Message
 from shared.contracts.events import CompletionAccepted, CompletionCompleted

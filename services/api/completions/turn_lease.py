@@ -6,17 +6,18 @@ only when nobody renews the entry.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from services.api.completions.orphans import Orphans
-from services.api.completions.turn_states import busy, marked_as, must_exist, settled
+from services.api.completions.turn_states import Lease, busy, marked_as, must_exist, settled
 from services.api.forever import forever
 from services.api.ports.broker import Journal
 from services.api.ports.sessions import Held, Turns, TurnState
 from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.user_purge import user_digest
 from shared.errors import BrokerUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -27,32 +28,29 @@ _RELEASE_TRIES: Final = 10
 _PAUSE: Final = 0.5
 
 
-@dataclass
-class Lease:
-    """The right to run a turn; ``previous`` is what the session stood at before."""
-
-    session_id: SessionId
-    state: TurnState
-    revision: int
-    previous: TurnState | None
-    released: bool = False
-    guard: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
 class TurnLeases:
     """Leases of this gateway; ``keep`` renews them all in one task."""
 
-    def __init__(self, turns: Turns, journal: Journal, orphans: Orphans | None = None) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        journal: Journal,
+        orphans: Orphans | None = None,
+        *,
+        gone: Callable[[UserId], bool] = lambda _user_id: False,
+    ) -> None:
         """None is held yet.
 
         Args:
             turns: The entries of sessions.
             journal: What was taken on, and how it ended.
             orphans: Ends what nobody has; without it that is left to history's sweeper.
+            gone: Whether everything of a user is being removed: nothing is written for them.
         """
         self._turns = turns
         self._journal = journal
         self._orphans = orphans
+        self._gone = gone
         self._leases: dict[CompletionId, Lease] = {}
 
     async def look(self, session_id: SessionId) -> Held | None:
@@ -95,9 +93,7 @@ class TurnLeases:
         if revision is None:
             must_exist(await self._turns.get(session_id), user_id)
             raise busy()
-        lease = Lease(session_id, state, revision, previous)
-        self._leases[completion_id] = lease
-        return lease
+        return self._held(Lease(session_id, state, revision, previous))
 
     async def adopt(
         self, session_id: SessionId, user_id: UserId, completion_id: CompletionId
@@ -126,9 +122,29 @@ class TurnLeases:
             held = Held(state, revision)
         if completion_id in self._leases:
             return None
-        lease = Lease(session_id, held.state, held.revision, None)
-        self._leases[completion_id] = lease
+        return self._held(Lease(session_id, held.state, held.revision, None))
+
+    def _held(self, lease: Lease) -> Lease:
+        # If its user has gone since it was asked for, what was written goes with the rest.
+        if lease.state.running is not None and not self._is_over(lease):
+            self._leases[lease.state.running] = lease
         return lease
+
+    def _is_over(self, lease: Lease) -> bool:
+        if not lease.released and self._gone(lease.state.user_id):
+            lease.released = True
+            self.forget(lease)
+        return lease.released
+
+    def user_gone(self, digest: str) -> None:
+        """Everything of this user is being removed: write no entries of theirs any more.
+
+        For good: a turn may end when it is over, and would bring its session's place back.
+        """
+        for lease in list(self._leases.values()):
+            if user_digest(lease.state.user_id) == digest:
+                lease.released = True
+                self.forget(lease)
 
     async def mark(self, session_id: SessionId, user_id: UserId, *, deleted: bool) -> TurnState:
         """Say that the user's session is deleted, or that it is not; what runs in it goes on.
@@ -163,12 +179,14 @@ class TurnLeases:
         """
         self._leases.pop(lease.state.running or CompletionId(""), None)
         async with lease.guard:
-            if lease.released:
+            if self._is_over(lease):
                 return False
             state = marked_as(lease.state, state)
             revision = await self._turns.set(lease.session_id, state, lease.revision)
             if revision is None:
                 held = await self._turns.get(lease.session_id)
+                if self._is_over(lease):
+                    return False
                 if held is None:
                     revision = await self._turns.set(lease.session_id, state, None)
                 elif held.state.running == lease.state.running:
@@ -198,7 +216,7 @@ class TurnLeases:
 
     async def _renew(self, lease: Lease) -> None:
         async with lease.guard:
-            if lease.released or lease.state.running not in self._leases:
+            if self._is_over(lease) or lease.state.running not in self._leases:
                 return
             try:
                 revision = await self._turns.set(lease.session_id, lease.state, lease.revision)
@@ -216,6 +234,8 @@ class TurnLeases:
 
     async def _retake(self, lease: Lease) -> int | None:
         held = await self._turns.get(lease.session_id)
+        if self._is_over(lease):
+            return None
         if held is None:
             return await self._turns.set(lease.session_id, lease.state, None)
         if held.state.running == lease.state.running:

@@ -1,16 +1,30 @@
 """What the entry of a session's turn says, and for how long it may be believed."""
 
+import asyncio
+from dataclasses import dataclass, field
 from typing import Final
 
 from services.api.completions.orphans import OWED, Orphans
 from services.api.ports.broker import Journal
 from services.api.ports.sessions import Held, TurnState
 from shared.contracts.chat import CompletionStatus
-from shared.contracts.ids import UserId
+from shared.contracts.ids import SessionId, UserId
 from shared.errors import SessionBusy, SessionNotFound
 
 _DELETING: Final = 15.0
 """Seconds that the deletion of a session takes at most, from its mark on."""
+
+
+@dataclass
+class Lease:
+    """The right to run a turn; ``previous`` is what the session stood at before."""
+
+    session_id: SessionId
+    state: TurnState
+    revision: int
+    previous: TurnState | None
+    released: bool = False
+    guard: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def settled(held: Held, journal: Journal, orphans: Orphans | None) -> TurnState:

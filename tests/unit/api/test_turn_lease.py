@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from services.api.access.departures import Departures
 from services.api.completions.orphans import Orphans
 from services.api.completions.terminals import Terminals
 from services.api.completions.turn_lease import TurnLeases
+from services.api.completions.turn_states import Lease
 from services.api.ports.broker import Heard
-from services.api.ports.sessions import TurnState
+from services.api.ports.sessions import Held, TurnState
 from shared.contracts.chat import CompletionStatus
 from shared.contracts.completions import RunCompletion
 from shared.contracts.events import CompletionAccepted, CompletionCompleted
@@ -20,6 +22,7 @@ from shared.contracts.ids import (
     new_completion_id,
     new_session_id,
 )
+from shared.contracts.user_purge import user_digest
 from shared.errors import BrokerUnavailable, SessionBusy, SessionNotFound
 from tests.fakes.api.history import NOON
 from tests.fakes.api.ports import FakeJournal, FakeTurns
@@ -260,3 +263,73 @@ async def test_a_turn_that_nobody_has_is_ended_by_who_finds_its_session_held(
         )
         assert seen.state.last == completion
         assert world.announcements.ends == [end]
+
+
+class Leaving:
+    """A turn that runs when everything of its user begins to be removed."""
+
+    def __init__(self) -> None:
+        self.turns, self.session = FakeTurns(), new_session_id()
+        self.completion, self.departures = new_completion_id(), Departures()
+        self.leases = TurnLeases(self.turns, FakeJournal(), gone=self.departures.departing)
+        self.departures.call_when_begun(self.leases.user_gone)
+
+    async def take(self) -> Lease:
+        return await self.leases.take(self.session, USER, self.completion, None)
+
+    def go(self, *, under_way: bool = True) -> None:
+        self.departures.hear(user_digest(USER), under_way=under_way)
+        if under_way:
+            # As the removal does.
+            self.turns.entries.clear()
+
+
+async def test_nothing_is_written_for_a_user_who_goes_whatever_was_running() -> None:
+    scene = Leaving()
+    lease = await scene.take()
+    other = UserId("other")
+    scene.go()
+    kept = await scene.leases.take(new_session_id(), other, new_completion_id(), None)
+    await scene.leases.renew()
+    assert not await scene.leases.release(lease, IDLE)
+    assert set(scene.turns.entries) == {kept.session_id}
+    # When it is over too: the worker says its end late.
+    scene.go(under_way=False)
+    await scene.leases.renew()
+    assert not await scene.leases.release_patiently(lease, IDLE)
+    assert set(scene.turns.entries) == {kept.session_id}
+
+
+async def test_a_session_that_is_taken_while_its_user_goes_is_neither_renewed_nor_released() -> (
+    None
+):
+    scene = Leaving()
+    scene.go()
+    lease = await scene.take()
+    scene.go()
+    await scene.leases.renew()
+    scene.go(under_way=False)
+    await scene.leases.renew()
+    assert not await scene.leases.release(lease, IDLE)
+    assert scene.turns.entries == {}
+
+
+async def test_a_write_that_is_under_way_when_its_user_goes_is_not_tried_again() -> None:
+    scene = Leaving()
+    lease = await scene.take()
+
+    class Slow(FakeTurns):
+        """The removal comes between the two halves of a change that has missed."""
+
+        async def get(self, session_id: SessionId) -> Held | None:
+            held = await super().get(session_id)
+            scene.go()
+            return held
+
+    slow = Slow()
+    leases = TurnLeases(slow, FakeJournal(), gone=scene.departures.departing)
+    lease = await leases.take(scene.session, USER, scene.completion, None)
+    slow.entries.clear()
+    await leases.renew()
+    assert not await leases.release(lease, IDLE)
+    assert slow.entries == {}
