@@ -11,15 +11,21 @@ from services.api.access.key_ring import KeyRing
 from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
 from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
 from services.history.adapters.nats_key_copies import NatsKeyCopies
+from services.history.adapters.nats_traces import NatsPurgeWords
+from shared.contracts import streams
 from shared.contracts.api_keys import KeyCopy, digest_of
 from shared.contracts.ids import UserId
+from shared.contracts.jetstream_api import bucket_key, stream_purge
+from shared.contracts.user_purge import WORD, user_digest
 from shared.messaging.jetstream import JetStream
 from shared.tasks import end_tasks
 from tests.fakes.api.ports import FakeClock
+from tests.support.nats_server import NatsServer
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
+ANN = UserId("ann")
 SECRET = f"pk-{'Ab3-_' * 8}xyz"
 COPY = KeyCopy(id="k1", user_id=UserId("alice"))
 REVOKED = COPY.model_copy(update={"revoked": True})
@@ -35,11 +41,20 @@ def ring(client: Client) -> KeyRing:
     return KeyRing(FakeClock(), lambda: connection_of(client))
 
 
+@pytest.fixture
+def departures() -> Departures:
+    return Departures()
+
+
 @pytest.fixture(params=["said", "stored"])
 async def feed(
-    request: pytest.FixtureRequest, client: Client, provisioned: JetStream, ring: KeyRing
+    request: pytest.FixtureRequest,
+    client: Client,
+    provisioned: JetStream,
+    ring: KeyRing,
+    departures: Departures,
 ) -> AsyncGenerator[NatsKeyFeed]:
-    feed = NatsKeyFeed(client, provisioned, ring, Departures())
+    feed = NatsKeyFeed(client, provisioned, ring, departures)
     if request.param == "said":
         await feed.open()
         yield feed
@@ -77,3 +92,45 @@ async def test_a_bucket_that_history_has_not_filled_lets_nobody_in(
     await copies.say_complete()
     await feed.refresh()
     assert ring.find(SECRET).user_id == "alice"
+
+
+async def test_users_go_and_may_come_back(
+    feed: NatsKeyFeed, copies: NatsKeyCopies, departures: Departures, provisioned: JetStream
+) -> None:
+    words = NatsPurgeWords(provisioned)
+    await words.under_way(user_digest(ANN))
+    await copies.say_complete()
+    await feed.refresh()
+    assert departures.departing(ANN)
+    await words.over(user_digest(ANN))
+    await eventually(lambda: not departures.departing(ANN), within=1)
+    await words.under_way(user_digest(ANN))
+    await eventually(lambda: departures.departing(ANN), within=1)
+
+
+async def test_whose_end_was_said_and_forgotten_while_it_was_cut_off_may_come_back(
+    nats_server: NatsServer,
+    client: Client,
+    provisioned: JetStream,
+    ring: KeyRing,
+    copies: NatsKeyCopies,
+    departures: Departures,
+) -> None:
+    feed = NatsKeyFeed(client, provisioned, ring, departures)
+    words = NatsPurgeWords(provisioned)
+    await words.under_way(user_digest(ANN))
+    await copies.say_complete()
+    await feed.refresh()
+    assert departures.departing(ANN)
+    # That it is over is said for an hour; this gateway was away for longer.
+    await provisioned.api(
+        stream_purge(streams.bucket_stream(streams.KEYS)),
+        {"filter": bucket_key(streams.KEYS, f"{WORD}*")},
+    )
+    nats_server.kill()
+    await nats_server.start()
+    await eventually(lambda: connection_of(client) == 1)
+
+    await feed.refresh()
+
+    assert not departures.departing(ANN)

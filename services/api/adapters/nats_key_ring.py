@@ -75,7 +75,9 @@ class NatsKeyFeed:
         if connection is None:
             return
         self._ring.begin()
+        self._departures.begin()
         copies: dict[str, KeyCopy] = {}
+        departing: set[str] = set()
         complete, following = False, 1
         with refusals_mean_unavailable():
             # Behind the subscription on the same connection: nothing is missed between the two.
@@ -86,11 +88,15 @@ class NatsKeyFeed:
                 copy = self._read(stored.subject, stored.data)
                 if copy is not None:
                     copies[stored.subject[len(self._copies) :]] = copy
+                if stored.subject.startswith(self._words) and stored.data == UNDER_WAY:
+                    departing.add(stored.subject.removeprefix(self._words))
         self._next = following
         if not complete:
             # A new bucket: history has yet to fill it, and an empty one would mean that nobody
             # has a key.
             return
+        # The users first: who knows the keys lets them in.
+        self._departures.replace(departing)
         self._ring.replace(copies, connection)
         log.info("keys_loaded", count=len(copies))
 
@@ -156,11 +162,11 @@ class NatsKeyFeed:
         copy = self._read(subject, data)
         if copy is not None:
             self._ring.hear(subject[len(self._copies) :], copy)
-
-    def _read(self, subject: str, data: bytes) -> KeyCopy | None:
         if subject.startswith(self._words) and data:
             digest = subject.removeprefix(self._words)
             self._departures.hear(digest, under_way=data == UNDER_WAY)
+
+    def _read(self, subject: str, data: bytes) -> KeyCopy | None:
         if not subject.startswith(self._copies):
             return None
         try:

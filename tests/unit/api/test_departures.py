@@ -59,3 +59,32 @@ def test_who_was_let_in_a_moment_before_does_not_stay(
     ends: list[str] = []
     assert presence.enter(Caller(ANN), lambda: ends.append("late")).over
     assert ends == ["late"]
+
+
+def test_who_was_cut_off_while_it_came_to_its_end_learns_it_from_what_is_stored(
+    departures: Departures, presence: Presence
+) -> None:
+    departures.hear(user_digest(ANN), under_way=True)
+    ends: list[str] = []
+    presence.enter(Caller(BOB), lambda: ends.append("bob"))
+
+    departures.begin()
+    departures.replace({user_digest(BOB)})
+
+    departures.check(ANN)
+    with pytest.raises(UserDeparting):
+        departures.check(BOB)
+    assert ends == ["bob"]
+
+
+def test_what_is_heard_while_the_words_are_read_is_newer_than_they_are(
+    departures: Departures,
+) -> None:
+    departures.hear(user_digest(ANN), under_way=True)
+    departures.begin()
+    departures.hear(user_digest(ANN), under_way=False)
+    departures.hear(user_digest(BOB), under_way=True)
+    departures.replace({user_digest(ANN)})
+    departures.check(ANN)
+    with pytest.raises(UserDeparting):
+        departures.check(BOB)
