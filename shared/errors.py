@@ -10,6 +10,7 @@ ChatError
 ├── FramesGone
 ├── KeyReused
 ├── KeyNotFound
+├── UserLeaving
 ├── SessionBusy
 ├── NoWorker
 ├── QueueFull
@@ -55,6 +56,12 @@ class KeyNotFound(ChatError):
     """There is no such API key."""
 
     code = "key_not_found"
+
+
+class UserLeaving(ChatError):
+    """Everything of this user is being removed: what is made for them now would go with it."""
+
+    code = "user_leaving"
 
 
 class ContextLengthExceeded(InvalidRequest):

@@ -20,6 +20,7 @@ from shared.contracts.user_purge import (
     USER_DATA,
     PurgeState,
     PurgeUser,
+    UserData,
     UserDataQuery,
     UserDataReply,
 )
@@ -54,37 +55,42 @@ class UserCommands:
     def count(self, user: str) -> dict[str, Any]:
         """What there is of this user; nothing is done."""
         query = _query(user)
-
-        async def look(history: Asking) -> UserDataReply:
-            return await history.ask(USER_DATA, query)
-
-        return _body(user, self._broker.run(look))
+        return _body(user, self._broker.run(lambda history: history.ask(USER_DATA, query)))
 
     def purge(self, user: str) -> dict[str, Any]:
-        """Remove it; returns once all that was there is gone, ``found`` says how much that was."""
-        query = _query(user)
+        """Remove it; returns once all that was there is gone, or after a minute.
 
-        async def purge(history: Asking) -> tuple[UserDataReply, UserDataReply]:
-            found = await history.ask(USER_DATA, query)
-            reply = await history.ask(PURGE_USER, PurgeUser(user_id=query.user_id))
+        ``found`` says how much that was: history counts it before it removes anything.
+        """
+        command = PurgeUser(user_id=_query(user).user_id)
+
+        async def purge(history: Asking) -> UserDataReply:
+            reply = await history.ask(PURGE_USER, command)
+            # Not counted each time: that takes longer than the look.
+            look = UserDataQuery(user_id=command.user_id, counted=False)
             clock = asyncio.get_running_loop().time
             until = clock() + _PATIENCE
             while reply.state is PurgeState.REMOVING and clock() < until:
                 await asyncio.sleep(_LOOK_EVERY)
-                reply = await history.ask(USER_DATA, query)
-            return found, reply
+                reply = await history.ask(USER_DATA, look)
+            if reply.state is PurgeState.REMOVING:
+                return reply
+            return await history.ask(USER_DATA, UserDataQuery(user_id=command.user_id))
 
-        found, reply = self._broker.run(purge)
-        return {**_body(user, reply), "found": found.data.model_dump()}
+        reply = self._broker.run(purge)
+        return {**_body(user, reply), "found": _counts(reply.found)}
 
 
 def lines(body: dict[str, Any]) -> Iterator[str]:
     """What was counted, or what became of a purge, for people."""
-    user, counts = body["user"], body.get("found", body["data"])
+    user, purged = body["user"], "found" in body
+    counts = body["found"] if purged else body["data"]
     for name, title in _NAMES.items():
-        if counts[name]:
+        if counts is not None and counts[name]:
             yield f"{counts[name]:>8}  {title}"
-    if "found" not in body:
+    if not purged:
+        if counts is None:
+            yield f"There is more of {user} than can be counted in a moment."
         yield f"Nothing was done: --yes removes everything of {user}, and revokes the keys."
     elif body["state"] == PurgeState.REMOVING:
         yield f"It goes on: there is much of {user}. Ask again without --yes how far it is."
@@ -109,5 +115,9 @@ def _body(user: str, reply: UserDataReply) -> dict[str, Any]:
         "state": reply.state.value,
         "begunAt": reply.begun_at.isoformat() if reply.begun_at else None,
         "settlesAt": reply.settles_at.isoformat() if reply.settles_at else None,
-        "data": reply.data.model_dump(),
+        "data": _counts(reply.data),
     }
+
+
+def _counts(data: UserData | None) -> dict[str, int] | None:
+    return data.model_dump() if data is not None else None

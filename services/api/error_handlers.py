@@ -40,6 +40,7 @@ STATUS: Final[dict[type[ChatError], int]] = {
     WrongOrigin: 403,
     WrongHost: 421,
     errors.KeyNotFound: 404,
+    errors.UserLeaving: 409,
     KeysNotLoaded: 503,
     IdentityUnavailable: 503,
     errors.PayloadTooLarge: 413,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from services.history.key_ports import KeyCopies, KeyStore
 from services.history.key_records import KeyRecord
 from services.history.records import to_milliseconds
+from services.history.user_ports import Purged
 from shared.contracts.api_keys import (
     ADMIN,
     ANONYMOUS,
@@ -16,8 +17,14 @@ from shared.contracts.api_keys import (
     ListKeys,
     RevokeKey,
 )
-from shared.contracts.ids import parse_session_id
-from shared.errors import BrokerUnavailable, HistoryUnavailable, InvalidRequest, KeyNotFound
+from shared.contracts.ids import UserId, parse_session_id
+from shared.errors import (
+    BrokerUnavailable,
+    HistoryUnavailable,
+    InvalidRequest,
+    KeyNotFound,
+    UserLeaving,
+)
 
 _ROLES = frozenset({ADMIN})
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -31,6 +38,7 @@ class ApiKeys:
         self,
         store: KeyStore,
         copies: KeyCopies,
+        purges: Purged,
         *,
         now: Callable[[], datetime],
         doubted: Callable[[], None],
@@ -40,11 +48,13 @@ class ApiKeys:
         Args:
             store: The record.
             copies: What gateways watch.
+            purges: Which users go.
             now: The time.
             doubted: Called when a copy may not be what the record says: it is to be looked at soon.
         """
         self._store = store
         self._copies = copies
+        self._purges = purges
         self._now = now
         self._doubted = doubted
 
@@ -53,9 +63,11 @@ class ApiKeys:
 
         Raises:
             InvalidRequest: such a key would be of no use, or nobody's.
+            UserLeaving: everything of its user is being removed, and it would go too.
         """
         now = self._now()
         _check(command, now)
+        await self._must_stay(command.user_id)
         wanted = KeyRecord(
             **command.model_dump(exclude={"key_id", "expires_at"}),
             id=command.key_id,
@@ -65,9 +77,24 @@ class ApiKeys:
         record = await self._store.create(wanted)
         if record.digest != wanted.digest:
             raise InvalidRequest("There is another key with this id.", param="id")
+        try:
+            # Again: a removal that has begun meanwhile may have looked for keys already.
+            await self._must_stay(command.user_id)
+        except UserLeaving:
+            await self._store.revoke(record.id, to_milliseconds(now))
+            await self._store.remove(record.id)
+            # Who mends the copies may have made one.
+            self._doubted()
+            raise
         with self._telling():
             await self._copies.create(record.digest, record.to_copy())
         return KeyReply(key=record.to_key())
+
+    async def _must_stay(self, user_id: UserId) -> None:
+        mark = await self._purges.purge_of(user_id)
+        if mark is not None and mark.finished_at is None:
+            message = "Everything of this user is being removed; make the key when that is over."
+            raise UserLeaving(message, param="user")
 
     async def page(self, query: ListKeys) -> KeyPage:
         """A page of keys; those that are revoked or have expired are among them."""

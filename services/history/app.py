@@ -20,12 +20,10 @@ from services.history.adapters.mongo_settings import MongoSettingsStore
 from services.history.adapters.mongo_terms import MongoTerms
 from services.history.adapters.mongo_turns import MongoTurnStore
 from services.history.adapters.mongo_usage import MongoUsageStore
-from services.history.adapters.mongo_users import MongoUserStore
 from services.history.adapters.nats_consumer import NatsConsumer
 from services.history.adapters.nats_events import NatsDeadLetters, NatsEventLog
 from services.history.adapters.nats_key_copies import NatsKeyCopies
 from services.history.adapters.nats_teller import NatsTeller
-from services.history.adapters.nats_traces import NatsPurgeWords, NatsTraces
 from services.history.api_keys import ApiKeys
 from services.history.background import Background, again_and_again, until_done
 from services.history.changing import Changing
@@ -55,7 +53,7 @@ from services.history.tree_reading import TreeReading
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
 from services.history.user_operations import user_operations
-from services.history.user_purging import UserPurging
+from services.history.wiring_purges import Purges
 from shared.clock import utc_now
 from shared.contracts.identities import Identity
 from shared.messaging.connection import build_broker
@@ -64,8 +62,6 @@ from shared.observability.logging import READY
 
 _RETENTION_INTERVAL = 3600.0
 _KEYS_INTERVAL = 1.0
-_USERS = 1.0
-"""Seconds between two looks for users whose data is to go."""
 _RETRY = 0.5
 
 log = structlog.stdlib.get_logger(__name__)
@@ -116,16 +112,9 @@ class _History:
         self._copying = Copying(store, store, messages, turns, freshness, news, now=utc_now)
         used = MongoUsageStore(database)
         keys, copies = MongoKeyStore(database), NatsKeyCopies(jetstream)
-        self._key_copying = KeyCopying(keys, copies, clock=time.monotonic)
-        self._users = UserPurging(
-            marks,
-            MongoUserStore(database),
-            keys,
-            copies,
-            NatsPurgeWords(jetstream),
-            NatsTraces(jetstream),
-            slack=options.sweep_slack,
-            now=utc_now,
+        self._purges = Purges(marks, database, jetstream, slack=options.sweep_slack)
+        self._key_copying = KeyCopying(
+            keys, copies, clock=time.monotonic, before=self._purges.telling.say
         )
         self.router = build_router(
             (
@@ -143,9 +132,9 @@ class _History:
                 ),
                 *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
                 *key_operations(
-                    ApiKeys(keys, copies, now=utc_now, doubted=self._key_copying.doubt)
+                    ApiKeys(keys, copies, turns, now=utc_now, doubted=self._key_copying.doubt)
                 ),
-                *user_operations(self._users),
+                *user_operations(self._purges.purging),
             ),
             workers=options.query_workers,
             max_payload=lambda: client.max_payload,
@@ -181,10 +170,7 @@ class _History:
             ),
         )
         background.start("history-keys", self._keep_copying())
-        background.start(
-            "history-users",
-            again_and_again("purge-users", self._users.work, partial(self._users.due, _USERS)),
-        )
+        self._purges.start(background)
         await until_done("consumer", self._log.progress, pause=_RETRY)
 
     async def _keep_copying(self) -> None:
@@ -196,6 +182,7 @@ class _History:
     async def stop(self) -> None:
         """End what queries have begun; asked for again, it goes on."""
         await self._copying.stop()
+        await self._purges.purging.stop()
 
 
 def create_app(settings: Settings, *, wrap: WrapStore = as_it_is) -> FastStream:

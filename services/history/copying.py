@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+from services.history.copy_making import CopyMaking
 from services.history.freshness import Freshness
 from services.history.importing import import_messages
 from services.history.message_ports import CopyStore, MessageStore
@@ -16,7 +17,6 @@ from services.history.ports import SessionStore, TurnStore
 from services.history.records import SETTINGS, MessageRecord, SessionRecord, to_milliseconds
 from services.history.sessions import found
 from services.history.walking import Walking
-from services.history.words import said_words, words_of
 from shared.contracts.history import (
     TITLE_LENGTH,
     ForkSession,
@@ -40,8 +40,6 @@ _MOST: Final = 10
 _REPEATED: Final = timedelta(minutes=10)
 """The same copy within it is asked for again; after it, it is made once more."""
 _MOST_ALIKE: Final = 100
-_MOST_WORDS: Final = 10_000
-"""Different words that a copy is found by: its first ones."""
 _BATCH: Final = 100
 """Messages in one write: a larger one would hold up other users of the embedded server."""
 
@@ -67,9 +65,8 @@ class Copying:
         self._sessions = sessions
         self._copies = copies
         self._messages = messages
-        self._turns = turns
         self._freshness = freshness
-        self._news = news
+        self._making = CopyMaking(copies, turns, news)
         self._walking = Walking(messages)
         self._now = now
         self._ongoing: Ongoing[SessionReply] = Ongoing(at_once=_AT_ONCE, most=_MOST)
@@ -81,7 +78,9 @@ class Copying:
             SessionNotFound: see ``found``; also if another user has a session of the new id.
             MessageNotFound: the session has no such visible message.
             HistoryUnavailable: the database is away, or has not done in time: ask again.
+            UserLeaving: everything of the user is being removed.
         """
+        asked_at = to_milliseconds(self._now())
         session = found(await self._sessions.get(command.user_id, command.session_id))
         end = await self._message(command)
         session_id = await self._own_id(command.user_id, command.new_session_id)
@@ -101,7 +100,10 @@ class Copying:
             message_count=end.depth,
             leaf=str(Leaf(end.turn, end.role == "assistant", copy)),
         )
-        return await self._made(forked, self._branch(forked, end))
+        return await self._ongoing.do(
+            (forked.user_id, forked.id),
+            partial(self._making.make, forked, self._branch(forked, end), asked_at),
+        )
 
     async def import_session(self, command: ImportSession) -> SessionReply:
         """A session with all messages of an export.
@@ -110,16 +112,18 @@ class Copying:
             InvalidRequest: the messages are no tree, or too many; says where.
             SessionNotFound: the new id is another user's, or was deleted.
             HistoryUnavailable: the database is away, or has not done in time: ask again.
+            UserLeaving: everything of the user is being removed.
         """
+        asked_at = to_milliseconds(self._now())
         return await self._ongoing.do(
-            (command.user_id, command.session_id), partial(self._import, command)
+            (command.user_id, command.session_id), partial(self._import, command, asked_at)
         )
 
     async def stop(self) -> None:
         """Cut off copies that are still being made; asked for again, they go on."""
         await self._ongoing.stop()
 
-    async def _import(self, command: ImportSession) -> SessionReply:
+    async def _import(self, command: ImportSession, asked_at: int) -> SessionReply:
         session_id = await self._own_id(command.user_id, command.session_id)
         # In a thread: many messages take as long as other users would wait.
         imported = await asyncio.to_thread(
@@ -140,7 +144,7 @@ class Copying:
             message_count=imported.depth,
             leaf=str(imported.leaf) if imported.leaf is not None else None,
         )
-        return await self._make(session, _batches(imported.messages))
+        return await self._making.make(session, _batches(imported.messages), asked_at)
 
     async def _own_id(self, user_id: UserId, wanted: SessionId) -> SessionId:
         """The id of the copy that this one repeats, else one that is free."""
@@ -151,37 +155,6 @@ class Copying:
             if there is None or _is_repeated(there, since):
                 return session_id
         return new_session_id()
-
-    async def _made(
-        self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
-    ) -> SessionReply:
-        return await self._ongoing.do(
-            (session.user_id, session.id), partial(self._make, session, batches)
-        )
-
-    async def _make(
-        self, session: SessionRecord, batches: AsyncIterator[Sequence[MessageRecord]]
-    ) -> SessionReply:
-        there = found(await self._copies.form(session))
-        if not there.forming:
-            return SessionReply(session=there.to_session(), unchanged=True)
-        user_id, session_id = session.user_id, session.id
-        await self._turns.add_terms(user_id, session_id, words_of(session.title or ""), said=False)
-        known: set[str] = set()
-        async for batch in batches:
-            await self._turns.add_messages(batch)
-            words = await asyncio.to_thread(_words, batch)
-            new = [word for word in words if word not in known][: _MOST_WORDS - len(known)]
-            await self._turns.add_terms(user_id, session_id, new, said=True)
-            known.update(new)
-        shown = await self._copies.show(session)
-        if shown is None:
-            # Purged for being half made too long: nothing may stay of what was added since.
-            await self._turns.forget(user_id, session_id)
-        made = found(shown).to_session()
-        # Also where nobody waits for it any more.
-        await self._news.created(user_id, made)
-        return SessionReply(session=made)
 
     async def _branch(
         self, forked: SessionRecord, end: MessageRecord
@@ -221,10 +194,6 @@ def _copy(message: MessageRecord, session: SessionRecord) -> MessageRecord:
             "session_id": session.id,
         }
     )
-
-
-def _words(messages: Sequence[MessageRecord]) -> list[str]:
-    return list(dict.fromkeys(word for it in messages for word in said_words(it.role, it.content)))
 
 
 def _is_repeated(there: SessionRecord, since: int) -> bool:

@@ -4,7 +4,7 @@ The copy of a revoked key is kept for ever and never replaced by a living one, s
 matter in which order a revocation and the copying of its key arrive.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -22,10 +22,25 @@ _LOOK_THROUGH: Final = 60.0
 class KeyCopying:
     """Gateways let nobody in until it has said once that the copy is complete."""
 
-    def __init__(self, store: KeyStore, copies: KeyCopies, *, clock: Callable[[], float]) -> None:
-        """Nothing has been looked at; ``clock`` gives monotonic seconds."""
+    def __init__(
+        self,
+        store: KeyStore,
+        copies: KeyCopies,
+        *,
+        clock: Callable[[], float],
+        before: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Nothing has been looked at.
+
+        Args:
+            store: The record.
+            copies: What gateways watch.
+            clock: Monotonic seconds.
+            before: Says all else that gateways must have heard before they let anybody in.
+        """
         self._store = store
         self._copies = copies
+        self._before = before
         self._clock = clock
         self._due = clock()
 
@@ -65,6 +80,7 @@ class KeyCopying:
         for digest, unknown in held.items():
             await self._disown(digest, unknown)
         if not await self._copies.is_complete():
+            await self._before()
             await self._copies.say_complete()
             log.info("keys_copied")
 

@@ -69,6 +69,10 @@ class CopyStore(Protocol):
         """
         ...
 
+    async def abandon(self, user_id: UserId, session_id: SessionId) -> None:
+        """Make it no further: remove the session if it has not been shown."""
+        ...
+
     async def show(self, session: SessionRecord) -> SessionRecord | None:
         """Let a session that was formed exist, with this ``leaf``, turn and message count."""
         ...

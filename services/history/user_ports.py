@@ -1,6 +1,6 @@
 """Where everything of one user is found and removed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from services.history.records import Record
@@ -27,6 +27,28 @@ class PurgeMark(Record):
     finished_at: int | None = None
     running: list[CompletionId] | None = None
     """Completions that had no end at the first pass: frames of theirs may come after it."""
+    key_ids: list[str] | None = None
+    """The user's keys: what was counted under their names is found when they are gone, too."""
+    revoked_ids: list[str] | None = None
+    """Those of them that let somebody in until then."""
+    found: UserData | None = None
+    """What there was before anything was removed."""
+    holder: str | None = None
+    """Who works on it: one process at a time, as it must not remove what comes afterwards."""
+    beat: int | None = None
+    """Changes as long as its holder lives."""
+
+    def covers(self, asked_at: int) -> bool:
+        """Whether what was asked for then (milliseconds) is to leave nothing behind."""
+        return self.finished_at is None or asked_at < self.before
+
+
+class Purged(Protocol):
+    """Raises: ``HistoryUnavailable`` when the database is away or slow."""
+
+    async def purge_of(self, user_id: UserId) -> PurgeMark | None:
+        """That everything of this user goes or went, if that is so."""
+        ...
 
 
 class PurgeMarks(Protocol):
@@ -44,12 +66,30 @@ class PurgeMarks(Protocol):
         """Those that are not finished."""
         ...
 
+    async def hold(self, seen: PurgeMark, holder: str, beat: int) -> bool:
+        """Become who works on it, if it stands as it was ``seen``; or stay it, at a new ``beat``.
+
+        A holder that has not changed for some time may be followed by another one.
+        """
+        ...
+
+    async def keep_found(self, digest: str, found: UserData) -> None:
+        """Remember what there was, unless that is known already."""
+        ...
+
+    async def keep_keys(self, digest: str, keys: Collection[str], revoked: Collection[str]) -> None:
+        """Remember these keys, and which of them are revoked by the purge, beside those before."""
+        ...
+
     async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
         """The first pass is through; these completions may still say something."""
         ...
 
-    async def finish(self, digest: str, at: int) -> None:
-        """All of it is through: forget the user's name, and these completions."""
+    async def finish(self, digest: str, holder: str, at: int) -> bool:
+        """All of it is through: forget the user's name, keys and completions.
+
+        ``False``, and nothing is done, if somebody else works on it.
+        """
         ...
 
     async def forget(self, finished_before: int) -> None:
@@ -64,7 +104,10 @@ class UserStore(Protocol):
     """
 
     async def count(self, user_id: UserId) -> UserData:
-        """How many there are; keys are not among them."""
+        """How many there are; keys are not among them.
+
+        Takes as long as there is much of the user, but holds nobody up meanwhile.
+        """
         ...
 
     async def completions(self, user_id: UserId, since: int) -> Sequence[CompletionId]:
@@ -79,8 +122,8 @@ class UserStore(Protocol):
         """Mark all sessions as going: nothing is recorded in them or shown of them any more."""
         ...
 
-    async def remove(self, user_id: UserId) -> bool:
-        """Remove one batch of what is there; whether there may be more."""
+    def remove(self, user_id: UserId) -> AsyncGenerator[None]:
+        """Remove all that is there; a step follows after each batch."""
         ...
 
 
@@ -130,4 +173,12 @@ class PurgeWords(Protocol):
 
     async def over(self, digest: str) -> None:
         """Let this user in again."""
+        ...
+
+    async def said(self) -> Mapping[str, int]:
+        """Who is let in no more, by digest, and the revision that a change must name."""
+        ...
+
+    async def take_back(self, digest: str, revision: int) -> bool:
+        """Let this user in again, if nothing was said of them since ``revision``."""
         ...

@@ -5,84 +5,101 @@ In two passes. First gateways are told, and all that is there goes. What was on 
 which the user is let in again. The mark of it stays for 30 days: events of completions that were
 accepted before it are never stored, whenever they come.
 
-Every step may be repeated, by this replica or another one, at the same time or after a crash.
+Every step may be repeated, by this process or by another one after a crash. Purges do not wait for
+one another: one that fails is tried again, later each time, and all others go on.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from services.history.key_ports import KeyCopies, KeyStore
-from services.history.key_records import KeyRecord
+from services.history.purge_holding import Hold, Holding
 from services.history.records import from_milliseconds, to_milliseconds
-from services.history.user_ports import PurgeMark, PurgeMarks, PurgeWords, Traces, UserStore
-from shared.contracts.api_keys import nobodys_copy
-from shared.contracts.ids import CompletionId, UserId
+from services.history.user_ports import PurgeMark, PurgeMarks, PurgeWords
+from services.history.user_sweeping import Sweeping
+from shared.contracts.ids import UserId
 from shared.contracts.user_purge import (
     PurgeState,
     PurgeUser,
+    UserData,
     UserDataQuery,
     UserDataReply,
     user_digest,
 )
 from shared.errors import BrokerUnavailable, HistoryUnavailable
+from shared.messaging.jetstream import ApiError
 from shared.observability import audit
+from shared.tasks import end_tasks
 
-_BATCH: Final = 200
+_AT_ONCE: Final = 4
+"""Purges that are worked on at once: each keeps the database busy."""
+_LOOK: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+_COUNTING: Final = 3.5
+"""Seconds that one who asks waits for a count: less than a question may take."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class UserPurging:
-    """The use case, and the loop that carries it out."""
+    """The use case, and the loops that carry it out."""
 
     def __init__(
         self,
         marks: PurgeMarks,
-        store: UserStore,
-        keys: KeyStore,
-        copies: KeyCopies,
         words: PurgeWords,
-        traces: Traces,
+        sweeping: Sweeping,
+        holding: Holding,
         *,
         slack: timedelta,
         now: Callable[[], datetime],
+        clock: Callable[[], float],
     ) -> None:
         """Wire it.
 
         Args:
             marks: Which users go, and went.
-            store: Their documents.
-            keys: Their API keys.
-            copies: The keys as gateways know them.
             words: What gateways are told.
-            traces: What the broker holds.
+            sweeping: What a pass does.
+            holding: So that only one process does it.
             slack: By how much the clocks of gateways may differ from this one.
             now: The time.
+            clock: Monotonic seconds.
         """
         self._marks = marks
-        self._store = store
-        self._keys = keys
-        self._copies = copies
         self._words = words
-        self._traces = traces
+        self._sweeping = sweeping
+        self._holding = holding
         self._slack = slack
         self._now = now
+        self._clock = clock
         self._nudged = asyncio.Event()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._going: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, tuple[int, float]] = {}
+        """How often in succession, and when it is tried again."""
 
     async def look(self, query: UserDataQuery) -> UserDataReply:
-        """How much there is, and how far its removal is.
+        """How much there is, if that can be counted in time, and how far its removal is.
 
         Raises:
             HistoryUnavailable: the database is away.
         """
-        return await self._reply(query.user_id)
+        data: UserData | None = None
+        if query.counted:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_COUNTING):
+                    data = await self._sweeping.count(query.user_id)
+        return _reply(await self._marks.find(user_digest(query.user_id)), data)
 
     async def begin(self, command: PurgeUser) -> UserDataReply:
         """See to it that all of it goes; from the answer on this outlives any crash.
+
+        Nothing is counted: that may take long, and the loop does it.
 
         Raises:
             HistoryUnavailable: the database or the broker is away; perhaps it has begun.
@@ -90,7 +107,7 @@ class UserPurging:
         now = to_milliseconds(self._now())
         slack = self._slack // timedelta(milliseconds=1)
         digest = user_digest(command.user_id)
-        mark = PurgeMark(
+        wanted = PurgeMark(
             id=digest,
             user_id=command.user_id,
             begun_at=now,
@@ -99,113 +116,113 @@ class UserPurging:
             before=now + slack,
             settles_at=now + 2 * slack,
         )
-        await self._marks.begin(mark)
+        mark = await self._marks.begin(wanted)
         try:
             await self._words.under_way(digest)
         except BrokerUnavailable as error:
             message = f"It will be done, but gateways do not know of it yet: {error.message}"
             raise HistoryUnavailable(message) from error
         self._nudged.set()
-        return await self._reply(command.user_id)
+        return _reply(mark, None)
 
     async def due(self, interval: float) -> None:
         """Wait until there may be work: ``interval`` seconds, or sooner."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(interval):
                 await self._nudged.wait()
-        except TimeoutError:
-            return
 
     async def work(self) -> None:
-        """Do what is due of all purges.
+        """Have what is due of all purges done; returns when it is, or soon.
 
         Raises:
-            HistoryUnavailable, BrokerUnavailable, ApiError: not all of it is done; try again.
+            HistoryUnavailable, BrokerUnavailable: nobody knows what is due; try again.
         """
         self._nudged.clear()
-        for mark in await self._marks.under_way():
-            if mark.user_id is None:
-                continue
-            if mark.swept_at is None:
-                # Also where a broker has lost its store, or the one who began this has died.
-                await self._words.under_way(mark.id)
-                running = await self._sweep(mark, mark.user_id)
-                at = to_milliseconds(self._now())
-                await self._marks.swept(mark.id, at, running)
-                log.info("user_swept", running=len(running))
-            elif to_milliseconds(self._now()) >= mark.settles_at:
-                await self._finish(mark, mark.user_id)
+        marks = [mark for mark in await self._marks.under_way() if mark.user_id is not None]
+        ids = {mark.id for mark in marks}
+        self._holding.only(ids)
+        self._failed = {key: failed for key, failed in self._failed.items() if key in ids}
+        for mark in marks:
+            # Again each time: the broker may have lost its store, or who began this has died.
+            await self._words.under_way(mark.id)
+        for mark in marks:
+            _, again = self._failed.get(mark.id, (0, 0.0))
+            if mark.id not in self._going and self._clock() >= again and self._is_due(mark):
+                self._start(mark)
+        if self._going:
+            await asyncio.wait(set(self._going.values()), timeout=_LOOK)
 
-    async def _finish(self, mark: PurgeMark, user_id: UserId) -> None:
-        await self._words.under_way(mark.id)
+    async def stop(self) -> None:
+        """Cut off what is being done; this or another process goes on with it."""
+        await end_tasks(list(self._going.values()))
+
+    def _is_due(self, mark: PurgeMark) -> bool:
+        settled = to_milliseconds(self._now()) >= mark.settles_at
+        return (mark.swept_at is None or settled) and self._holding.is_free(mark)
+
+    def _start(self, mark: PurgeMark) -> None:
+        task = asyncio.create_task(self._isolated(mark), name="purge-user")
+        self._going[mark.id] = task
+        task.add_done_callback(lambda _done: self._going.pop(mark.id))
+
+    async def _isolated(self, mark: PurgeMark) -> None:
+        try:
+            async with self._room:
+                await self._holding.during(mark, lambda hold: self._go_on(mark, hold))
+        except (HistoryUnavailable, BrokerUnavailable, ApiError) as error:
+            log.warning("purge_postponed", purge=mark.id, seconds=self._later(mark), why=str(error))
+        except Exception:
+            # Of one user: it must not keep the others from being removed.
+            log.exception("purge_failed", purge=mark.id, seconds=self._later(mark))
+        else:
+            self._failed.pop(mark.id, None)
+
+    def _later(self, mark: PurgeMark) -> float:
+        failures, _ = self._failed.get(mark.id, (0, 0.0))
+        pause = min(2.0**failures, _LONGEST_PAUSE)
+        self._failed[mark.id] = (failures + 1, self._clock() + pause)
+        return pause
+
+    async def _go_on(self, mark: PurgeMark, hold: Hold) -> None:
+        assert mark.user_id is not None
+        if mark.swept_at is None:
+            await self._first(mark, mark.user_id, hold)
+        else:
+            await self._last(mark, mark.user_id, hold)
+
+    async def _first(self, mark: PurgeMark, user_id: UserId, hold: Hold) -> None:
+        if mark.found is None:
+            await self._marks.keep_found(mark.id, await self._sweeping.count(user_id))
+        running = await self._sweeping.sweep(mark, user_id, hold)
+        await self._marks.swept(mark.id, to_milliseconds(self._now()), running)
+        log.info("user_swept", running=len(running))
+
+    async def _last(self, mark: PurgeMark, user_id: UserId, hold: Hold) -> None:
         # Its gateway withdraws a request that waits, and says so to whoever reads the answer; what
         # is still there now is of a gateway that is gone.
-        withdrawn = await self._traces.remove_requests(user_id)
-        await self._sweep(mark, user_id)
-        # First the word: as long as the mark names the user, it is said again.
+        withdrawn = await self._sweeping.withdraw(user_id)
+        await self._sweeping.sweep(mark, user_id, hold)
+        known = await self._marks.find(mark.id)
+        # First the mark: were the word first, and this process died between the two, all that the
+        # user has made since would be removed by who goes on. ``PurgeTelling`` says it then.
+        if not await self._marks.finish(mark.id, self._holding.name, to_milliseconds(self._now())):
+            return
+        keys = len((known or mark).revoked_ids or ())
+        log.info("requests_withdrawn", count=withdrawn)
+        audit.record("user.purged", actor=None, target=f"user:{user_id}", user=user_id, count=keys)
         await self._words.over(mark.id)
-        await self._marks.finish(mark.id, to_milliseconds(self._now()))
-        log.info("requests_withdrawn", count=len(withdrawn))
-        audit.record("user.purged", actor=None, target=f"user:{user_id}", user=user_id)
 
-    async def _sweep(self, mark: PurgeMark, user_id: UserId) -> set[CompletionId]:
-        """Remove what is there now; gives the completions that may still say something."""
-        keys = await self._revoke_keys(user_id)
-        await self._store.hide(user_id)
-        since = await self._traces.frames_since(mark.begun_at)
-        known = await self._store.completions(user_id, since)
-        unfinished = set(await self._store.open_completions(user_id))
-        events = await self._traces.remove_events(user_id)
-        unfinished |= {each for each, ended in events.items() if not ended}
-        await self._traces.remove_frames({*known, *unfinished, *events, *(mark.running or ())})
-        await self._traces.remove_entries(user_id, [key.id for key in keys])
-        await self._traces.remove_dead_letters(user_id)
-        while await self._store.remove(user_id):
-            pass
-        await self._remove_keys(keys)
-        return unfinished
 
-    async def _revoke_keys(self, user_id: UserId) -> list[KeyRecord]:
-        at = to_milliseconds(self._now())
-        found: list[KeyRecord] = []
-        while True:
-            page = await self._keys.page(user_id, _BATCH, found[-1].id if found else None)
-            for key in page:
-                revoked = await self._keys.revoke(key.id, at)
-                if revoked is not None:
-                    await self._copies.put(revoked.digest, revoked.to_copy())
-            found += page
-            if len(page) < _BATCH:
-                return found
-
-    async def _remove_keys(self, keys: list[KeyRecord]) -> None:
-        for key in keys:
-            await self._keys.remove(key.id)
-            # Revoked for ever, but nobody's: should this not be reached, whoever mends the copies
-            # does the same with a copy that has no record.
-            await self._copies.put(key.digest, nobodys_copy(key.id))
-
-    async def _reply(self, user_id: UserId) -> UserDataReply:
-        data = await self._store.count(user_id)
-        keys = await self._count_keys(user_id)
-        mark = await self._marks.find(user_digest(user_id))
-        if mark is None:
-            return UserDataReply(data=data.model_copy(update={"keys": keys}))
-        return UserDataReply(
-            data=data.model_copy(update={"keys": keys}),
-            state=_state(mark),
-            begun_at=from_milliseconds(mark.begun_at),
-            settles_at=from_milliseconds(mark.settles_at),
-        )
-
-    async def _count_keys(self, user_id: UserId) -> int:
-        count, after = 0, None
-        while True:
-            page = await self._keys.page(user_id, _BATCH, after)
-            count += len(page)
-            if len(page) < _BATCH:
-                return count
-            after = page[-1].id
+def _reply(mark: PurgeMark | None, data: UserData | None) -> UserDataReply:
+    if mark is None:
+        return UserDataReply(data=data)
+    return UserDataReply(
+        data=data,
+        found=mark.found,
+        state=_state(mark),
+        begun_at=from_milliseconds(mark.begun_at),
+        settles_at=from_milliseconds(mark.settles_at),
+    )
 
 
 def _state(mark: PurgeMark) -> PurgeState:

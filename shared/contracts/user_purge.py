@@ -66,16 +66,23 @@ class UserDataQuery(WireModel):
     """How much there is of one user, and how far its removal is."""
 
     user_id: UserId = Field(min_length=1, max_length=_LONGEST)
+    counted: bool = True
+    """Whether it is to be counted: of a removal that takes long, one asks often how far it is."""
 
 
-class PurgeUser(UserDataQuery):
+class PurgeUser(WireModel):
     """Remove everything of this user; while that goes on, asking again changes nothing."""
+
+    user_id: UserId = Field(min_length=1, max_length=_LONGEST)
 
 
 class UserDataReply(Reply):
     """As it is now."""
 
-    data: UserData = UserData()
+    data: UserData | None = None
+    """Absent where nobody has counted: it was not asked for, or there is too much."""
+    found: UserData | None = None
+    """What there was when the removal began; absent until it has been counted."""
     state: PurgeState = PurgeState.NONE
     begun_at: datetime | None = None
     settles_at: datetime | None = None

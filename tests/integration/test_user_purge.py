@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -24,6 +23,7 @@ from shared.contracts.user_purge import (
     UserDataQuery,
     UserDataReply,
 )
+from shared.errors import UserLeaving
 from shared.messaging.buckets import is_gone
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.gateway import RunningGateway, quick_settings
@@ -239,7 +239,7 @@ async def test_what_runs_and_is_open_ends_and_a_late_end_brings_nothing_back(
     # Its worker does not hear of it in time, and says what it has.
     await running.say(f"{MARK} late frame")
     await eventually(lambda: purged(client, ANN), within=20)
-    assert besides_its_place(await found_in_streams(provisioned, ANN, MARK)) == []
+    assert await found_in_streams(provisioned, ANN, MARK) == []
 
     end = running.completed()
     await provisioned.publish_once(subjects.completed(end.completion_id), end.to_bytes())
@@ -248,16 +248,8 @@ async def test_what_runs_and_is_open_ends_and_a_late_end_brings_nothing_back(
     assert await found_in_documents(mongo, ANN, MARK) == []
 
 
-def besides_its_place(found: list[str]) -> list[str]:
-    """Without the session's place, which its gateway writes while it waits for the worker.
-
-    It holds ids and no text, and expires after 24 hours (docs/security.md).
-    """
-    return [where for where in found if not where.startswith("KV_turns ")]
-
-
 async def nothing_of(jetstream: JetStream, *needles: str) -> bool:
-    return besides_its_place(await found_in_streams(jetstream, *needles)) == []
+    return await found_in_streams(jetstream, *needles) == []
 
 
 async def test_a_request_that_nobody_withdraws_goes_with_the_second_pass(
@@ -315,17 +307,20 @@ async def test_nobody_comes_in_by_the_name_until_it_is_over_and_then_as_a_new_us
 ) -> None:
     await ready(gateway)
     await settled(gateway, client, worker, ANN, MARK)
+    boss = await new_key(client, "boss", admin=True)
+    await eventually(lambda: admits(gateway, boss.secret))
     await answer(client, PURGE_USER, PurgeUser(user_id=ANN))
-    # A key that is made meanwhile: the owner of the installation does not look.
-    early = await new_key(client, ANN)
-
-    async def refused() -> bool:
-        reply = await gateway.http.get("/v1/models", headers=bearer(early.secret))
-        return reply.status_code == 403 and reply.json()["error"]["code"] == "user_departing"
-
-    await eventually(refused)
+    # A key that would be shown and then destroyed.
+    with pytest.raises(UserLeaving, match="is being removed"):
+        await new_key(client, ANN)
+    refused = await gateway.http.post(
+        "/api/chat/keys/", json={"user": ANN}, headers=bearer(boss.secret)
+    )
+    assert refused.status_code == 409
+    error = refused.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["code"], error["param"]) == ("user_leaving", "user")
     await eventually(lambda: purged(client, ANN), within=20)
-    assert not await admits(gateway, early.secret)
 
     again = await new_key(client, ANN)
     await eventually(lambda: admits(gateway, again.secret))
@@ -334,7 +329,8 @@ async def test_nobody_comes_in_by_the_name_until_it_is_over_and_then_as_a_new_us
     listed = await gateway.http.get("/api/chat/sessions/", headers=person.head)
     assert [it["title"] for it in listed.json()["sessions"]] == ["afresh title"]
     assert MARK not in json.dumps(listed.json()).replace(ANN, "")
-    counted: Any = (await state_of(client, ANN)).data
+    counted = (await state_of(client, ANN)).data
+    assert counted is not None
     assert (counted.sessions, counted.usage, counted.messages) == (1, 2, 2)
 
 
@@ -354,5 +350,9 @@ async def test_administrators_ask_for_it_over_http_and_nobody_else(
     begun = await gateway.http.delete(path, headers=bearer(boss.secret))
     assert begun.status_code == 202
     assert begun.json()["settles_at"]
+    assert begun.json()["data"] is None
     await eventually(lambda: purged(client, ANN), within=20)
+    over = await gateway.http.get(path, headers=bearer(boss.secret))
+    assert over.json()["found"] == counted.json()["data"]
+    assert set(over.json()["data"].values()) == {0}
     assert await found_in_documents(mongo, ANN, MARK) == []

@@ -53,6 +53,7 @@ async def test_history_that_is_killed_right_after_it_was_asked_goes_on_when_it_i
         turns.append(turn)
     await say(provisioned, client, *turns)
     before = (await answer(client, USER_DATA, UserDataQuery(user_id=OTHER))).data
+    assert before is not None
     assert before.messages == 2
 
     await answer(client, PURGE_USER, PurgeUser(user_id=USER))

@@ -17,7 +17,10 @@ UserQuery = Annotated[str, Query(min_length=1, max_length=512)]
 
 @router.get("", summary="Count everything of one user")
 async def count_user_data(state: StateDep, _admin: AdminDep, user: UserQuery) -> UserDataBody:
-    """How many documents there are, and how far their removal is."""
+    """How many documents there are, and how far their removal is.
+
+    `data` is null where there are more than can be counted in three seconds.
+    """
     return user_data_body(user, await state["user_admin"].look(_name(user)))
 
 
@@ -25,7 +28,8 @@ async def count_user_data(state: StateDep, _admin: AdminDep, user: UserQuery) ->
 async def purge_user_data(state: StateDep, _admin: AdminDep, user: UserQuery) -> UserDataBody:
     """For good, everywhere; it goes on after this answer, and again is harmless.
 
-    Until `state` is `purged`, nobody is let in by that name.
+    Until `state` is `purged`, nobody is let in by that name. Nothing is counted before this answer:
+    `found` says what there was as soon as that is known.
     """
     return user_data_body(user, await state["user_admin"].purge(_name(user)))
 

@@ -68,6 +68,8 @@ _INDEXES: Final[Mapping[str, tuple[tuple[tuple[str, int], ...], ...]]] = {
         (("state", 1),),
         # Retention: what ended long ago.
         (("ended_at", 1),),
+        # A purge of their user.
+        (("user_id", 1),),
     ),
     PRESETS: (
         # The two halves of a list: a user's own, and those of all. As for sessions, the embedded

@@ -1,19 +1,26 @@
 """Marks of users whose data is being, or was, removed, on MongoDB."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from services.history.adapters.mongo_client import (
     PURGES,
     Database,
+    Document,
     border,
     document_of,
     fields_of,
 )
 from services.history.user_ports import PurgeMark
 from shared.contracts.ids import CompletionId
+from shared.contracts.user_purge import UserData
 
-_UNDER_WAY = {"user_id": {"$exists": True}}
+_UNDER_WAY: Final = {"user_id": {"$exists": True}}
+_ABSENT: Final = {"$exists": False}
+_SETS: Final = {"running": "running", "keys": "key_ids", "revoked": "revoked_ids"}
+"""Stored as fields of a document: the embedded server knows no ``$addToSet`` of several."""
+_FORGOTTEN: Final = dict.fromkeys(("user_id", "holder", "beat", *_SETS), "")
+_ANEW: Final = dict.fromkeys(("finished_at", "swept_at", "found", "holder", "beat", *_SETS), "")
 
 
 class MongoPurgeMarks:
@@ -29,7 +36,7 @@ class MongoPurgeMarks:
         with border():
             await self._marks.update_one(
                 {**key, "finished_at": {"$exists": True}},
-                {"$set": document, "$unset": {"finished_at": "", "swept_at": "", "running": ""}},
+                {"$set": document, "$unset": _ANEW},
             )
             await self._marks.update_one(key, {"$setOnInsert": document}, upsert=True)
             stored = await self._marks.find_one(key)
@@ -47,24 +54,56 @@ class MongoPurgeMarks:
             documents = await self._marks.find(_UNDER_WAY).to_list(None)
         return [_mark(document) for document in documents]
 
-    async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
-        """See the port. Of two replicas that sweep at once, what either knows is kept.
-
-        As fields: the embedded server knows no ``$addToSet`` of several.
-        """
-        added = {f"running.{completion_id}": True for completion_id in running}
-        with border():
-            await self._marks.update_one(
-                {"_id": digest, **_UNDER_WAY}, {"$set": {"swept_at": at, **added}}
-            )
-
-    async def finish(self, digest: str, at: int) -> None:
+    async def hold(self, seen: PurgeMark, holder: str, beat: int) -> bool:
         """See the port."""
-        gone = dict.fromkeys(("user_id", "running"), "")
+        this = {"_id": seen.id, "begun_at": seen.begun_at, **_UNDER_WAY}
+        former = {
+            "holder": seen.holder if seen.holder is not None else _ABSENT,
+            "beat": seen.beat if seen.beat is not None else _ABSENT,
+        }
+        update = {"$set": {"holder": holder, "beat": beat}}
+        with border():
+            mine = await self._marks.update_one({**this, "holder": holder}, update)
+            if mine.matched_count:
+                return True
+            taken = await self._marks.update_one({**this, **former}, update)
+        return bool(taken.matched_count)
+
+    async def keep_found(self, digest: str, found: UserData) -> None:
+        """See the port."""
         with border():
             await self._marks.update_one(
-                {"_id": digest, **_UNDER_WAY}, {"$set": {"finished_at": at}, "$unset": gone}
+                {"_id": digest, "found": _ABSENT, **_UNDER_WAY},
+                {"$set": {"found": found.model_dump()}},
             )
+
+    async def keep_keys(self, digest: str, keys: Collection[str], revoked: Collection[str]) -> None:
+        """See the port."""
+        await self._set(digest, {**_in("keys", keys), **_in("revoked", revoked)})
+
+    async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
+        """See the port. Of two that sweep one after the other, what either knows is kept."""
+        with border():
+            await self._marks.update_one(
+                {"_id": digest, **_UNDER_WAY},
+                {
+                    "$set": {"swept_at": at, **_in("running", running)},
+                    "$unset": {"holder": "", "beat": ""},
+                },
+            )
+
+    async def finish(self, digest: str, holder: str, at: int) -> bool:
+        """See the port."""
+        with border():
+            done = await self._marks.update_one(
+                {"_id": digest, "holder": holder, **_UNDER_WAY},
+                {"$set": {"finished_at": at}, "$unset": _FORGOTTEN},
+            )
+        return bool(done.matched_count)
+
+    async def _set(self, digest: str, fields: Document) -> None:
+        with border():
+            await self._marks.update_one({"_id": digest, **_UNDER_WAY}, {"$set": fields})
 
     async def forget(self, finished_before: int) -> None:
         """See the port."""
@@ -72,7 +111,10 @@ class MongoPurgeMarks:
             await self._marks.delete_many({"finished_at": {"$lt": finished_before}})
 
 
+def _in(name: str, ids: Collection[str]) -> Document:
+    return {f"{name}.{each}": True for each in ids}
+
+
 def _mark(document: Mapping[str, Any]) -> PurgeMark:
-    running = document.get("running")
-    fields = fields_of(document)
-    return PurgeMark.model_validate({**fields, "running": sorted(running) if running else None})
+    fields = {field: sorted(document[name]) for name, field in _SETS.items() if document.get(name)}
+    return PurgeMark.model_validate({**fields_of(document), "running": None, **fields})

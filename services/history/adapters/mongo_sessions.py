@@ -165,6 +165,13 @@ class MongoSessionStore:
         gone = record is not None and record.deleted_at is not None and not record.forming
         return None if gone else record
 
+    async def abandon(self, user_id: UserId, session_id: SessionId) -> None:
+        """See the port."""
+        with border():
+            await self._sessions.delete_one(
+                {"_id": session_id, "user_id": user_id, "forming": _PRESENT}
+            )
+
     async def show(self, session: SessionRecord) -> SessionRecord | None:
         """See the port."""
         moved = {

@@ -5,7 +5,7 @@ frames, which say nothing of their user, by the ids of the completions.
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from itertools import product
 from typing import Final
@@ -19,7 +19,7 @@ from shared.contracts.jetstream_api import bucket_key, stream_info, stream_purge
 from shared.contracts.user_purge import OVER, UNDER_WAY, WORD
 from shared.errors import BrokerUnavailable
 from shared.messaging.buckets import Bucket
-from shared.messaging.jetstream import ApiError, JetStream, StoredMessage
+from shared.messaging.jetstream import AlreadyPublished, ApiError, JetStream, StoredMessage
 
 _SAID_FOR: Final = 3600.0
 _LONGEST_ANSWER: Final = 24 * 3600 * 1000
@@ -102,6 +102,7 @@ class NatsPurgeWords:
     """See the port."""
 
     def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
         self._bucket = Bucket(jetstream, streams.KEYS)
 
     async def under_way(self, digest: str) -> None:
@@ -115,6 +116,28 @@ class NatsPurgeWords:
         """See the port."""
         with _border():
             await self._bucket.put(WORD + digest, OVER, ttl=_SAID_FOR)
+
+    async def said(self) -> Mapping[str, int]:
+        """See the port."""
+        before = len(self._bucket.subject(WORD))
+        said: dict[str, int] = {}
+        with _border():
+            words = self._jetstream.replay(
+                streams.bucket_stream(streams.KEYS), self._bucket.subject(f"{WORD}*")
+            )
+            async for word in words:
+                if word.data == UNDER_WAY:
+                    said[word.subject[before:]] = word.sequence
+        return said
+
+    async def take_back(self, digest: str, revision: int) -> bool:
+        """See the port."""
+        with _border():
+            try:
+                await self._bucket.update(WORD + digest, OVER, revision, ttl=_SAID_FOR)
+            except AlreadyPublished:
+                return False
+        return True
 
 
 @contextmanager

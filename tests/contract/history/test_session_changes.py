@@ -203,6 +203,19 @@ async def test_a_copy_that_is_being_purged_is_not_gone_on_with(stores: Stores) -
     assert await stores.copies.show(session()) is None
 
 
+async def test_a_copy_that_is_given_up_is_gone_but_not_one_that_is_shown(stores: Stores) -> None:
+    await stores.copies.form(session())
+    await stores.copies.abandon(OTHER, SESSION)
+    assert await stores.copies.find(USER, SESSION) is not None
+    await stores.copies.abandon(USER, SESSION)
+    assert await stores.copies.find(USER, SESSION) is None
+
+    await stores.copies.form(session())
+    await stores.copies.show(session())
+    await stores.copies.abandon(USER, SESSION)
+    assert await stores.sessions.get(USER, SESSION) is not None
+
+
 async def test_a_session_is_found_in_whatever_state_it_is(stores: Stores) -> None:
     async def state() -> tuple[bool, bool, bool]:
         found = await stores.copies.find(USER, SESSION)

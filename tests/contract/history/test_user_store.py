@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import monitoring
 
 from services.history.adapters.mongo_client import (
     COMPLETIONS,
@@ -29,8 +32,9 @@ from services.history.ports import SessionStore, TurnStore
 from services.history.preset_ports import PresetStore, SettingsStore
 from services.history.preset_records import PreferencesRecord, PresetRecord
 from services.history.recorder import Recorder
+from services.history.turn_records import message_of
 from services.history.user_ports import PurgeMark, PurgeMarks, UserStore
-from shared.contracts.ids import CompletionId, SessionId, UserId
+from shared.contracts.ids import CompletionId, MessageId, SessionId, UserId
 from shared.contracts.user_purge import UserData, user_digest
 from tests.fakes.history.conversation import NOON, OTHER, USER, Turn
 from tests.fakes.history.memory_presets import MemoryPresetStore, MemorySettingsStore
@@ -38,6 +42,7 @@ from tests.fakes.history.memory_store import MemoryStore
 from tests.fakes.history.memory_users import MemoryPurgeMarks, MemoryUserStore
 from tests.fakes.history.records import T0, session
 
+ME = "a process"
 BARRED = UserId("ann|lee")
 """Begins as ``ann`` does, and a bar is what ends a user's name before a word."""
 
@@ -57,7 +62,7 @@ class Whole:
 
     async def remove(self, user_id: UserId) -> None:
         await self.users.hide(user_id)
-        while await self.users.remove(user_id):
+        async for _ in self.users.remove(user_id):
             pass
 
 
@@ -181,6 +186,14 @@ def mark(**changes: object) -> PurgeMark:
     return made.model_copy(update=changes)
 
 
+async def end(whole: Whole) -> None:
+    """At ``T0 + 6``."""
+    there = await whole.marks.find(mark().id)
+    assert there is not None
+    assert await whole.marks.hold(there, ME, 9)
+    assert await whole.marks.finish(mark().id, ME, T0 + 6)
+
+
 async def test_a_mark_names_its_user_until_all_is_done(whole: Whole) -> None:
     assert await whole.turns.purge_of(USER) is None
     assert await whole.marks.begin(mark()) == mark()
@@ -195,7 +208,8 @@ async def test_a_mark_names_its_user_until_all_is_done(whole: Whole) -> None:
     assert sorted(swept.running or []) == ["a", "b"]
     assert swept.swept_at == T0 + 6
 
-    await whole.marks.finish(mark().id, T0 + 130)
+    await whole.marks.hold(swept, ME, 1)
+    assert await whole.marks.finish(mark().id, ME, T0 + 130)
     assert await whole.marks.under_way() == []
     assert USER not in await whole.names()
     finished = await whole.turns.purge_of(USER)
@@ -206,8 +220,10 @@ async def test_a_mark_names_its_user_until_all_is_done(whole: Whole) -> None:
 async def test_a_purge_under_way_is_joined_and_one_that_is_over_makes_room(whole: Whole) -> None:
     await whole.marks.begin(mark())
     assert await whole.marks.begin(mark(begun_at=T0 + 1)) == mark()
+    await whole.marks.keep_found(mark().id, UserData(usage=1))
+    await whole.marks.keep_keys(mark().id, ["k"], ["k"])
     await whole.marks.swept(mark().id, T0 + 5, [CompletionId("a")])
-    await whole.marks.finish(mark().id, T0 + 6)
+    await end(whole)
 
     again = mark(begun_at=T0 + 10, before=T0 + 70, settles_at=T0 + 130)
     assert await whole.marks.begin(again) == again
@@ -224,8 +240,153 @@ async def test_marks_go_with_age_and_not_while_the_work_goes_on(whole: Whole) ->
     await whole.marks.begin(mark())
     await whole.marks.forget(T0 + 1000)
     assert await whole.marks.find(mark().id) is not None
-    await whole.marks.finish(mark().id, T0 + 6)
+    await end(whole)
     await whole.marks.forget(T0 + 6)
     assert await whole.marks.find(mark().id) is not None
     await whole.marks.forget(T0 + 7)
     assert await whole.marks.find(mark().id) is None
+
+
+async def test_one_process_holds_a_mark_until_another_follows_one_that_it_has_seen(
+    whole: Whole,
+) -> None:
+    free = await whole.marks.begin(mark())
+    assert await whole.marks.hold(free, ME, 1)
+    seen = await whole.marks.find(mark().id)
+    assert seen == mark(holder=ME, beat=1)
+    assert not await whole.marks.hold(free, "another", 1), "it was free when that one looked"
+    assert await whole.marks.hold(free, ME, 2), "it is my own"
+    assert not await whole.marks.hold(seen, "another", 1), "it has given a sign of life since"
+
+    seen = mark(holder=ME, beat=2)
+    taken = await asyncio.gather(*(whole.marks.hold(seen, f"another {n}", 1) for n in range(8)))
+    assert sum(taken) == 1
+    assert not await whole.marks.hold(seen, ME, 3)
+    assert not await whole.marks.finish(mark().id, ME, T0 + 6)
+    found = await whole.marks.find(mark().id)
+    assert found is not None
+    assert (found.finished_at, found.user_id) == (None, USER)
+
+
+async def test_who_has_swept_lets_go_and_what_is_over_or_begun_anew_is_held_by_nobody(
+    whole: Whole,
+) -> None:
+    free = await whole.marks.begin(mark())
+    assert await whole.marks.hold(free, ME, 1)
+    await whole.marks.swept(mark().id, T0 + 5, [])
+    swept = await whole.marks.find(mark().id)
+    assert swept == mark(swept_at=T0 + 5)
+    assert await whole.marks.hold(swept, "another", 1)
+    assert await whole.marks.finish(mark().id, "another", T0 + 6)
+    assert not await whole.marks.hold(swept, ME, 2)
+    await whole.marks.begin(mark(begun_at=T0 + 10))
+    assert not await whole.marks.hold(swept, ME, 2)
+
+
+async def test_a_mark_keeps_what_was_found_first_and_all_keys_until_it_is_over(
+    whole: Whole,
+) -> None:
+    await whole.marks.begin(mark())
+    await whole.marks.keep_found(mark().id, UserData(sessions=3, keys=2))
+    await whole.marks.keep_found(mark().id, UserData())
+    await whole.marks.keep_keys(mark().id, ["k1", "k2"], ["k1"])
+    await whole.marks.keep_keys(mark().id, ["k2", "k3"], [])
+    (kept,) = await whole.marks.under_way()
+    assert kept.found == UserData(sessions=3, keys=2)
+    assert (kept.key_ids, kept.revoked_ids) == (["k1", "k2", "k3"], ["k1"])
+
+    await end(whole)
+
+    over = await whole.marks.find(mark().id)
+    assert over is not None
+    assert (over.key_ids, over.revoked_ids, over.holder, over.beat) == (None, None, None, None)
+    assert over.found == UserData(sessions=3, keys=2)
+
+
+async def test_messages_whose_session_is_gone_are_found_and_removed(whole: Whole) -> None:
+    await fill(whole, OTHER, 11)
+    others = await whole.users.count(OTHER)
+    accepted = Turn(session_id=SessionId("of a process that was cut off")).accepted()
+    turn = accepted.turn
+    assert turn is not None
+    (said,) = turn.messages
+    whose = {user_id: MessageId(f"of {user_id}") for user_id in (USER, OTHER)}
+    for user_id, message_id in whose.items():
+        of_user = accepted.model_copy(update={"user_id": user_id})
+        stray = message_of(of_user, turn, said.model_copy(update={"id": message_id}))
+        await whole.turns.add_messages([stray])
+
+    await whole.remove(USER)
+
+    for user_id, message_id in whose.items():
+        left = await whole.turns.messages(user_id, turn.session_id, [message_id])
+        assert [it.user_id for it in left] == [OTHER] * (user_id == OTHER)
+    assert await whole.users.count(OTHER) == others
+
+
+class Calls(monitoring.CommandListener):
+    """What the database was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.asked.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to do."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """The test fails anyway."""
+
+
+INDEXED = {
+    SESSIONS: {"user_id"}, MESSAGES: {"session_id"}, USAGE: {"user_id"}, PRESETS: {"user_id"},
+    COMPLETIONS: {"user_id"}, TERMS: {"k", "session_id"}, PREFERENCES: {"_id"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("server", ["nx", "mongodb"])
+async def test_no_call_of_a_purge_reads_or_writes_much_or_goes_without_an_index(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    url = request.getfixturevalue(f"{server}_url")
+    calls = Calls()
+    client = AsyncIOMotorClient(url, event_listeners=[calls])
+    database = client["parley_test"]
+    for name in INDEXED:
+        await database.drop_collection(name)
+    await create_indexes(database)
+    theirs = {"user_id": USER, "session_id": "s"}
+    for at in range(0, 1200, 300):
+        many = [{"_id": f"{n:04d}"} for n in range(at, at + 300)]
+        await database[SESSIONS].insert_many([{**it, "user_id": USER} for it in many])
+        await database[MESSAGES].insert_many([{**it, **theirs} for it in many])
+        await database[USAGE].insert_many([{**it, "user_id": USER} for it in many])
+        await database[COMPLETIONS].insert_many(
+            [{**it, "user_id": USER, "state": "1_open", "accepted_at": T0} for it in many]
+        )
+        await database[TERMS].insert_many([{**it, **theirs, "k": f"{USER}|word"} for it in many])
+    users = MongoUserStore(database)
+    calls.asked.clear()
+
+    counted = await users.count(USER)
+    assert len(await users.completions(USER, 0)) == 1200
+    assert len(await users.open_completions(USER)) == 1200
+    await users.hide(USER)
+    async for _ in users.remove(USER):
+        pass
+
+    assert (counted.sessions, counted.usage, counted.completions) == (1200, 1200, 1200)
+    assert counted.search_terms == 1200
+    assert await users.count(USER) == UserData()
+    assert {name for asked in calls.asked for name in asked} & {"aggregate", "count"} == set()
+    for asked in calls.asked:
+        if "find" in asked:
+            used = set(asked["filter"]) & INDEXED[asked["find"]]
+            assert used, asked
+            assert asked["find"] == PREFERENCES or 0 < asked["limit"] <= 500
+        for each in [*asked.get("updates", ()), *asked.get("deletes", ())]:
+            by_id = each["q"]["_id"]
+            assert not isinstance(by_id, dict) or len(by_id["$in"]) <= 100
+    client.close()

@@ -20,7 +20,6 @@ from services.history.spending import Spending
 from services.history.usage import UsageReports
 from services.history.usage_operations import usage_operations
 from services.history.user_operations import user_operations
-from services.history.user_purging import UserPurging
 from shared.clock import utc_now
 from shared.contracts.api_keys import KeyCopy
 from shared.contracts.chat import Usage
@@ -35,10 +34,10 @@ from tests.fakes.history.memory_keys import MemoryKeyCopies, MemoryKeyStore
 from tests.fakes.history.memory_presets import MemoryPresetStore, MemorySettingsStore
 from tests.fakes.history.memory_usage import MemoryUsageStore
 from tests.fakes.history.memory_users import (
-    MemoryPurgeMarks,
     MemoryTraces,
     MemoryUserStore,
     MemoryWords,
+    purging_of,
 )
 from tests.fakes.history.told import Told
 
@@ -83,8 +82,8 @@ class _AnyQuestion(FakeAsking):
         used, freshness = MemoryUsageStore(history.scene.store), history.scene.freshness
         presets, settings, keys = MemoryPresetStore(), MemorySettingsStore(), MemoryKeyStore()
         kept, store = KeptSettings(settings, News(Told())), history.scene.store
-        purging = UserPurging(
-            MemoryPurgeMarks(store.marks),
+        purging = purging_of(
+            store,
             MemoryUserStore(store, presets, settings),
             keys,
             copies,
@@ -95,7 +94,7 @@ class _AnyQuestion(FakeAsking):
         )
         history.add(
             *preset_operations(Presets(presets, now=utc_now), kept),
-            *key_operations(ApiKeys(keys, copies, now=lambda: NOON, doubted=lambda: None)),
+            *key_operations(ApiKeys(keys, copies, store, now=lambda: NOON, doubted=lambda: None)),
             *usage_operations(UsageReports(used, freshness), Spending(used, freshness)),
             *user_operations(purging),
         )

@@ -244,6 +244,12 @@ class MemoryStore(MemoryMessages):
         gone = gone or session.id in self.purging
         return None if gone or stored.user_id != session.user_id else stored
 
+    async def abandon(self, user_id: UserId, session_id: SessionId) -> None:
+        self._check()
+        stored = self.sessions.get(session_id)
+        if stored is not None and stored.user_id == user_id and stored.forming:
+            del self.sessions[session_id]
+
     async def show(self, session: SessionRecord) -> SessionRecord | None:
         self._check()
         stored = self.sessions.get(session.id)

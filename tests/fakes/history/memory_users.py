@@ -1,12 +1,19 @@
 """``PurgeMarks``, ``UserStore``, ``Traces`` and ``PurgeWords`` in memory."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 
+from services.history.purge_holding import Holding
 from services.history.records import OpenCompletion
 from services.history.user_ports import PurgeMark
+from services.history.user_purging import UserPurging
+from services.history.user_sweeping import Sweeping
 from shared.contracts.ids import CompletionId, UserId
 from shared.contracts.user_purge import UserData
 from shared.errors import BrokerUnavailable
+from tests.fakes.history.memory_keys import MemoryKeyCopies, MemoryKeyStore
 from tests.fakes.history.memory_presets import MemoryPresetStore, MemorySettingsStore
 from tests.fakes.history.memory_store import MemoryStore
 
@@ -29,14 +36,43 @@ class MemoryPurgeMarks:
     async def under_way(self) -> list[PurgeMark]:
         return [mark for mark in self.marks.values() if mark.finished_at is None]
 
-    async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
-        mark = self.marks[digest]
-        known = sorted({*(mark.running or ()), *running})
-        self.marks[digest] = mark.model_copy(update={"swept_at": at, "running": known})
+    async def hold(self, seen: PurgeMark, holder: str, beat: int) -> bool:
+        there = self.marks.get(seen.id)
+        if there is None or there.user_id is None or there.begun_at != seen.begun_at:
+            return False
+        if there.holder != holder and (there.holder, there.beat) != (seen.holder, seen.beat):
+            return False
+        self._change(seen.id, holder=holder, beat=beat)
+        return True
 
-    async def finish(self, digest: str, at: int) -> None:
-        gone = {"user_id": None, "running": None, "finished_at": at}
-        self.marks[digest] = self.marks[digest].model_copy(update=gone)
+    async def keep_found(self, digest: str, found: UserData) -> None:
+        if self.marks[digest].found is None:
+            self._change(digest, found=found)
+
+    async def keep_keys(self, digest: str, keys: Collection[str], revoked: Collection[str]) -> None:
+        mark = self.marks[digest]
+        self._change(
+            digest,
+            key_ids=sorted({*(mark.key_ids or ()), *keys}) or None,
+            revoked_ids=sorted({*(mark.revoked_ids or ()), *revoked}) or None,
+        )
+
+    async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
+        known = sorted({*(self.marks[digest].running or ()), *running}) or None
+        self._change(digest, swept_at=at, running=known, holder=None, beat=None)
+
+    async def finish(self, digest: str, holder: str, at: int) -> bool:
+        mark = self.marks[digest]
+        if mark.user_id is None or mark.holder != holder:
+            return False
+        gone = dict.fromkeys(
+            ("user_id", "running", "key_ids", "revoked_ids", "holder", "beat"), None
+        )
+        self._change(digest, **gone, finished_at=at)
+        return True
+
+    def _change(self, digest: str, **changes: object) -> None:
+        self.marks[digest] = self.marks[digest].model_copy(update=changes)
 
     async def forget(self, finished_before: int) -> None:
         for digest, mark in list(self.marks.items()):
@@ -56,9 +92,10 @@ class MemoryUserStore:
 
     async def count(self, user_id: UserId) -> UserData:
         store = self._store
+        sessions = self._of(store.sessions, user_id)
         return UserData(
-            sessions=len(self._of(store.sessions, user_id)),
-            messages=len(self._of(store.stored_messages, user_id)),
+            sessions=len(sessions),
+            messages=sum(it.session_id in sessions for it in store.stored_messages.values()),
             search_terms=sum(key[0] == user_id for key in store.terms),
             usage=len(self._of(store.usage, user_id)),
             presets=len(self._of(self._presets.presets, user_id)),
@@ -81,10 +118,12 @@ class MemoryUserStore:
     async def hide(self, user_id: UserId) -> None:
         self._store.purging.update(self._of(self._store.sessions, user_id))
 
-    async def remove(self, user_id: UserId) -> bool:
-        store, left = self._store, False
+    async def remove(self, user_id: UserId) -> AsyncGenerator[None]:
+        store = self._store
         for place in (store.sessions, store.stored_messages, store.usage, self._presets.presets):
-            left = self._remove_one(place, user_id) or left
+            for key in self._of(place, user_id):
+                del place[key]
+                yield
         for key in [key for key in store.terms if key[0] == user_id]:
             del store.terms[key]
         self._settings.by_user.pop(user_id, None)
@@ -92,16 +131,35 @@ class MemoryUserStore:
             store.open.pop(completion_id, None)
             store.ended.pop(completion_id, None)
             store.enders.pop(completion_id, None)
-        return left
-
-    def _remove_one(self, place: dict, user_id: UserId) -> bool:  # type: ignore[type-arg]
-        for key in self._of(place, user_id)[:1]:
-            del place[key]
-            return True
-        return False
 
     def _of(self, place: dict, user_id: UserId) -> list:  # type: ignore[type-arg]
         return [key for key, record in place.items() if record.user_id == user_id]
+
+
+def purging_of(
+    store: MemoryStore,
+    users: MemoryUserStore,
+    keys: MemoryKeyStore,
+    copies: MemoryKeyCopies,
+    words: "MemoryWords",
+    traces: "MemoryTraces",
+    *,
+    slack: timedelta,
+    now: Callable[[], datetime],
+    clock: Callable[[], float] = lambda: 0.0,
+    name: str = "one",
+) -> UserPurging:
+    """The use case over these; ``name`` is that of its process."""
+    marks = MemoryPurgeMarks(store.marks)
+    return UserPurging(
+        marks,
+        words,
+        Sweeping(marks, users, keys, copies, traces, now=now),
+        Holding(marks, name=name, clock=clock),
+        slack=slack,
+        now=now,
+        clock=clock,
+    )
 
 
 class MemoryTraces:
@@ -114,13 +172,26 @@ class MemoryTraces:
         self.holders: list[tuple[UserId, list[str]]] = []
         self.letters: list[UserId] = []
         self.failures = 0
+        self.fails_for: set[UserId] = set()
+        self.surprises_for: set[UserId] = set()
+        self.tried: Counter[UserId] = Counter()
+        """How often the events of each were looked for."""
+        self.hold_back: asyncio.Event | None = None
+        """Who looks for events waits for this."""
+        self.reached = asyncio.Event()
 
     async def frames_since(self, now: int) -> int:
         return 0
 
     async def remove_events(self, user_id: UserId) -> dict[CompletionId, bool]:
-        if self.failures:
-            self.failures -= 1
+        self.tried[user_id] += 1
+        self.reached.set()
+        if self.hold_back is not None:
+            await self.hold_back.wait()
+        if user_id in self.surprises_for:
+            raise KeyError(user_id)
+        if self.failures or user_id in self.fails_for:
+            self.failures = max(self.failures - 1, 0)
             raise BrokerUnavailable("away")
         found, self.events = self.events, {}
         return found
@@ -143,8 +214,11 @@ class MemoryWords:
     """What gateways would know."""
 
     def __init__(self) -> None:
-        self.said: dict[str, bool] = {}
+        self.known: dict[str, bool] = {}
         self.available = True
+        self.silent = False
+        """That somebody may come back cannot be said."""
+        self._revisions: dict[str, int] = {}
 
     def _check(self) -> None:
         if not self.available:
@@ -152,11 +226,29 @@ class MemoryWords:
 
     async def under_way(self, digest: str) -> None:
         self._check()
-        self.said[digest] = True
+        if not self.known.get(digest):
+            self._say(digest, under_way=True)
 
     async def over(self, digest: str) -> None:
         self._check()
-        self.said[digest] = False
+        if self.silent:
+            raise BrokerUnavailable("away")
+        self._say(digest, under_way=False)
+
+    async def said(self) -> Mapping[str, int]:
+        self._check()
+        return {it: self._revisions[it] for it, under_way in self.known.items() if under_way}
+
+    async def take_back(self, digest: str, revision: int) -> bool:
+        self._check()
+        if self._revisions.get(digest) != revision:
+            return False
+        self._say(digest, under_way=False)
+        return True
+
+    def _say(self, digest: str, *, under_way: bool) -> None:
+        self.known[digest] = under_way
+        self._revisions[digest] = self._revisions.get(digest, 0) + 1
 
 
 def _accepted(known: OpenCompletion | None) -> int:

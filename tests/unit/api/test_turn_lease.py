@@ -300,6 +300,17 @@ async def test_nothing_is_written_for_a_user_who_goes_whatever_was_running() -> 
     assert set(scene.turns.entries) == {kept.session_id}
 
 
+async def test_a_turn_that_ends_after_its_user_has_gone_and_come_back_leaves_no_place() -> None:
+    scene = Leaving()
+    lease = await scene.take()
+    scene.go()
+    # No renewal meanwhile.
+    scene.go(under_way=False)
+    await scene.leases.renew()
+    assert not await scene.leases.release(lease, IDLE)
+    assert scene.turns.entries == {}
+
+
 async def test_a_session_that_is_taken_while_its_user_goes_is_neither_renewed_nor_released() -> (
     None
 ):

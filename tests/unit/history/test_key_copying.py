@@ -12,6 +12,7 @@ from shared.contracts.api_keys import CreateKey, KeyCopy, RevokeKey, new_key_id
 from shared.contracts.ids import UserId
 from shared.errors import BrokerUnavailable, HistoryUnavailable, InvalidRequest
 from tests.fakes.history.memory_keys import MemoryKeyCopies, MemoryKeyStore
+from tests.fakes.history.memory_store import MemoryStore
 
 
 class Scene:
@@ -19,9 +20,16 @@ class Scene:
 
     def __init__(self) -> None:
         self.store, self.copies = MemoryKeyStore(), MemoryKeyCopies()
-        self.keys = ApiKeys(self.store, self.copies, now=utc_now, doubted=self.doubt)
+        self.users = MemoryStore()
+        self.keys = ApiKeys(self.store, self.copies, self.users, now=utc_now, doubted=self.doubt)
         self.time = 0.0
-        self.copying = KeyCopying(self.store, self.copies, clock=lambda: self.time)
+        self.copying = KeyCopying(
+            self.store, self.copies, clock=lambda: self.time, before=self.before
+        )
+        self.said_before: list[bool] = []
+
+    async def before(self) -> None:
+        self.said_before.append(self.copies.complete)
 
     def copy(self, digest: str) -> KeyCopy | None:
         return self.copies.held[digest].copy if digest in self.copies.held else None
@@ -161,7 +169,7 @@ async def test_a_revocation_while_the_copy_is_mended_wins(scene: Scene) -> None:
     await scene.keys.create(made)
     scene.copies.held.clear()
     racing = RevokedWhileRead(scene.store, scene.keys)
-    await KeyCopying(racing, scene.copies, clock=lambda: 0.0).mend()
+    await KeyCopying(racing, scene.copies, clock=lambda: 0.0, before=scene.before).mend()
     assert scene.revoked(made.digest)
 
 
