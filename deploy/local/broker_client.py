@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-import nats
 import nats.errors
 
 from deploy.local import running
@@ -23,6 +22,7 @@ from shared.contracts.audit import OPERATOR
 from shared.contracts.identities import Identity
 from shared.errors import ChatError
 from shared.messaging.connection import credentials, is_refusal
+from shared.messaging.tidy_client import connect
 from shared.nkey_seeds import WrongSeed
 from shared.observability import audit
 
@@ -80,7 +80,7 @@ async def asking(
         sentence = f"{error}."
         raise LauncherError(sentence) from error
     try:
-        client = await nats.connect(
+        client = await connect(
             [part.strip() for part in url.split(",")],
             **proof,
             connect_timeout=5,

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-import nats
 import nats.errors
 import structlog
 from faststream import FastStream
@@ -20,6 +19,7 @@ from shared.contracts.workers import Provisioned, ProvisionModel
 from shared.errors import BrokerUnavailable
 from shared.messaging.connection import build_broker, credentials, is_refusal, refused
 from shared.messaging.jetstream import ApiError, JetStream
+from shared.messaging.tidy_client import connect
 from shared.observability.logging import READY
 from shared.tasks import end_tasks
 
@@ -115,7 +115,7 @@ async def provision_once(settings: Settings) -> None:
         ApiError: the server refuses a definition.
     """
     try:
-        client = await nats.connect(
+        client = await connect(
             settings.nats.servers,
             **credentials(Identity.PROVISIONER, settings.nats.nkey_seed_file),
             connect_timeout=5,

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 
 from shared.contracts.identities import Identity
 from shared.errors import BrokerUnavailable
+from shared.messaging import tidy_client
 from shared.nkey_seeds import read_seed
 from shared.settings import NatsSettings
 
@@ -127,6 +128,12 @@ class _Broker(NatsBroker):
     async def connect(self) -> Client:
         self.reports.client = await super().connect()
         return self.reports.client
+
+    async def _connect(self) -> Client:
+        # As FastStream's own, but for the client.
+        client = await tidy_client.connect(**self._connection_kwargs)
+        self.config.connect(client)
+        return client
 
     async def stop(
         self,

@@ -1,6 +1,7 @@
 """Keys: what a service says whose key the broker does not take, and how keys and data last."""
 
 import asyncio
+import gc
 import os
 import signal
 import stat
@@ -13,12 +14,15 @@ import pytest
 from nats.aio.client import Client
 from structlog.testing import capture_logs
 
+from deploy.local.broker_client import asking
+from deploy.local.data_dir import DataDir
+from deploy.local.errors import LauncherError
 from deploy.nats.__main__ import main as write_configuration
 from deploy.nats.keys import Keys
 from shared.contracts import streams, subjects
 from shared.contracts.identities import Identity
 from shared.contracts.streams import Capacity
-from shared.messaging.connection import build_broker
+from shared.messaging.connection import CredentialsRefused, build_broker
 from shared.messaging.jetstream import JetStream
 from shared.nkey_seeds import new_seed, read_seed
 from shared.settings import NatsSettings
@@ -134,8 +138,6 @@ async def reloaded(server: NatsServer) -> None:
     server.reload()
 
 
-# nats-py 2.16 drops the connection of each refused try without closing it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("change", [restarted, reloaded])
 async def test_a_service_that_runs_is_refused_loudly_and_goes_on_once_its_key_is_known(
     nats_server: NatsServer, change: Callable[[NatsServer], Awaitable[None]]
@@ -156,6 +158,28 @@ async def test_a_service_that_runs_is_refused_loudly_and_goes_on_once_its_key_is
     assert f"refuses the key in {seed_file(Identity.GATEWAY)}" in refused["error"]
     await client.flush()
     await broker.stop()
+    # A connection that somebody has dropped is found now, and fails this test.
+    del broker, client
+    gc.collect()
+
+
+@pytest.mark.parametrize("way_in", [build_broker, asking])
+async def test_who_is_refused_at_the_start_leaves_no_connection_open(
+    nats_server: NatsServer, way_in: object, tmp_path: Path
+) -> None:
+    nats_server.strangers = {Identity.GATEWAY, Identity.OPERATOR}
+    await restarted(nats_server)
+    if way_in is build_broker:
+        key = seed_file(Identity.GATEWAY)
+        settings = NatsSettings(url=nats_server.url, nkey_seed_file=key)
+        with pytest.raises(CredentialsRefused):
+            await build_broker(settings, Identity.GATEWAY).connect()
+    else:
+        keys = seed_file(Identity.OPERATOR).parent
+        with pytest.raises(LauncherError, match="does not know the operator's key"):
+            async with asking(DataDir(tmp_path), nats_server.url, keys):
+                pytest.fail("It was let in.")
+    gc.collect()
 
 
 async def test_a_connection_that_the_client_has_given_up_ends_the_process(tmp_path: Path) -> None:

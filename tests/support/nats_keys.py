@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import nats
 from nats.aio.client import Client
 
 from deploy.nats.keys import Keys
 from shared.contracts.identities import Identity
+from shared.messaging import tidy_client
 from shared.nkey_seeds import new_seed, public_key, read_seed
 
 TESTER: Final = "tester"
@@ -67,4 +67,4 @@ async def connect(
         seed, inbox = _testers_seed(), "_INBOX_tester"
     else:
         seed, inbox = read_seed((keys or known_keys()).file(identity)), identity.inbox
-    return await nats.connect(url, nkeys_seed_str=seed, inbox_prefix=inbox, **options)
+    return await tidy_client.connect(url, nkeys_seed_str=seed, inbox_prefix=inbox, **options)
