@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from shared.contracts.user_purge import (
     UserDataQuery,
     UserDataReply,
 )
+from shared.errors import HistoryUnavailable
 
 _LOOK_EVERY: Final = 0.25
 _PATIENCE: Final = 60.0
@@ -72,7 +74,9 @@ class UserCommands:
             until = clock() + _PATIENCE
             while reply.state is PurgeState.REMOVING and clock() < until:
                 await asyncio.sleep(_LOOK_EVERY)
-                reply = await history.ask(USER_DATA, look)
+                # It has begun: a history that is away for a moment goes on with it.
+                with suppress(HistoryUnavailable):
+                    reply = await history.ask(USER_DATA, look)
             if reply.state is PurgeState.REMOVING:
                 return reply
             return await history.ask(USER_DATA, UserDataQuery(user_id=command.user_id))

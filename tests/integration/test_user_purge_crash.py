@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from services.history.adapters.nats_traces import NatsPurgeWords
 from shared.contracts import session_questions as asked
 from shared.contracts.history import CreateSession
 from shared.contracts.ids import SessionId
@@ -16,6 +17,7 @@ from shared.contracts.user_purge import (
     PurgeUser,
     UserData,
     UserDataQuery,
+    user_digest,
 )
 from shared.messaging.jetstream import JetStream
 from tests.fakes.history.conversation import OTHER, USER, Turn
@@ -72,3 +74,40 @@ async def test_history_that_is_killed_right_after_it_was_asked_goes_on_when_it_i
     stored.close()
     # Until the second pass it has to know whose it is.
     assert mark["user_id"] == USER
+
+
+async def test_who_goes_by_a_word_that_no_database_knows_is_let_in_again(
+    process: HistoryProcess, client: Client, provisioned: JetStream, mongo: MongoServer
+) -> None:
+    words, digest = NatsPurgeWords(provisioned), user_digest(USER)
+    await answering(client)
+    for user in (USER, OTHER):
+        await answer(client, PURGE_USER, PurgeUser(user_id=user))
+    assert set(await words.said()) == {digest, user_digest(OTHER)}
+    process.kill()
+    # The database is set back to a backup, in which one of the two had not begun.
+    stored = Stored(mongo.url)
+    await stored.forget("purges", digest)
+    stored.close()
+
+    process.start()
+
+    async def taken_back() -> bool:
+        return set(await words.said()) == {user_digest(OTHER)}
+
+    await eventually(taken_back)
+    assert (await answer(client, USER_DATA, UserDataQuery(user_id=USER))).state is PurgeState.NONE
+
+
+async def test_a_word_is_taken_back_only_as_it_was_seen(provisioned: JetStream) -> None:
+    words, digest = NatsPurgeWords(provisioned), user_digest(USER)
+    await words.under_way(digest)
+    seen = (await words.said())[digest]
+    await words.under_way(digest)
+    assert await words.said() == {digest: seen}, "saying it again changes nothing"
+    await words.over(digest)
+    await words.under_way(digest)
+    assert not await words.take_back(digest, seen)
+    revision = (await words.said())[digest]
+    assert await words.take_back(digest, revision)
+    assert await words.said() == {}

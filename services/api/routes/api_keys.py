@@ -40,10 +40,17 @@ async def list_keys(
 
 
 @router.post(
-    "", status_code=201, summary="Create an API key", openapi_extra=json_body("KeyRequest")
+    "",
+    status_code=201,
+    summary="Create an API key",
+    openapi_extra=json_body("KeyRequest"),
+    errors=(400, 401, 403, 409, 413, 503),
 )
 async def create_key(request: Request, state: StateDep, _admin: AdminDep) -> NewKeyBody:
-    """The answer is the only place where the key ever stands."""
+    """The answer is the only place where the key ever stands.
+
+    While everything of its user is being removed there is none (409 `user_leaving`).
+    """
     wanted = await read_model(request, state, KeyRequest)
     wish = Wish(
         UserId(wanted.user),

@@ -49,7 +49,7 @@ _FILE: Final[dict[int | str, dict[str, Any]]] = {
     summary="Import a session",
     openapi_extra=json_body("ImportRequest"),
     responses=_JOINED,
-    errors=(400, 413, 503),
+    errors=(400, 409, 413, 503),
 )
 async def import_session(
     request: Request, response: Response, state: StateDep, user: UserDep, share: ShareDep
@@ -80,7 +80,7 @@ async def import_session(
     status_code=201,
     summary="Fork a session",
     openapi_extra=json_body("ForkRequest", required=False),
-    errors=(400, 404, 413, 503),
+    errors=(400, 404, 409, 413, 503),
 )
 async def fork_session(
     session_id: str, request: Request, state: StateDep, user: UserDep
@@ -104,7 +104,7 @@ async def fork_session(
     summary="Export a session",
     response_model=None,
     responses=_FILE,
-    errors=(400, 404, 413, 503),
+    errors=(400, 404, 409, 413, 503),
 )
 async def export_session(
     session_id: str,

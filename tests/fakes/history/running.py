@@ -167,6 +167,10 @@ class Stored:
         found = [dict(document) async for document in self._database[collection].find()]
         return sorted(found, key=lambda document: str(document["_id"]))
 
+    async def forget(self, collection: str, key: str) -> None:
+        """Remove one document, as a backup of before would lack it."""
+        await self._database[collection].delete_one({"_id": key})
+
     async def count(self, collection: str) -> int:
         """How many documents there are."""
         return len(await self.documents(collection))
