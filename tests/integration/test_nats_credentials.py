@@ -182,6 +182,21 @@ async def test_who_is_refused_at_the_start_leaves_no_connection_open(
     gc.collect()
 
 
+async def test_a_test_that_fails_in_its_middle_leaves_no_connection_to_later_ones(
+    tmp_path: Path,
+) -> None:
+    opened: list[Client] = []
+
+    async def fails() -> None:
+        async with NatsServer(tmp_path / "nats") as server:
+            opened.append(await connect(server.url))
+            pytest.fail("In the middle.")
+
+    with pytest.raises(pytest.fail.Exception):
+        await fails()
+    assert [client.is_closed for client in opened] == [True]
+
+
 async def test_a_connection_that_the_client_has_given_up_ends_the_process(tmp_path: Path) -> None:
     # nats-py does so after most errors of the server.
     begun, told = asyncio.Event(), asyncio.Event()

@@ -165,8 +165,10 @@ async def intruder(broker: NatsServer, identity: Identity) -> AsyncIterator[Intr
         refused.append(str(error))
 
     client = await connect(broker.url, identity, error_cb=note)
-    yield Intruder(client, refused)
-    await client.close()
+    try:
+        yield Intruder(client, refused)
+    finally:
+        await client.close()
 
 
 def tried_by(identity: Identity, table: list[tuple[Identity, str]]) -> list[str]:

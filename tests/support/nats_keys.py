@@ -1,9 +1,11 @@
 """The keys of this test process: every broker that a test starts knows the same ones."""
 
+import asyncio
 import atexit
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -14,6 +16,8 @@ from deploy.nats.keys import Keys
 from shared.contracts.identities import Identity
 from shared.messaging import tidy_client
 from shared.nkey_seeds import new_seed, public_key, read_seed
+
+_connected: dict[str, list[Client]] = {}
 
 TESTER: Final = "tester"
 """Who may do everything, to look at what the services have done; no configuration ships it."""
@@ -67,4 +71,19 @@ async def connect(
         seed, inbox = _testers_seed(), "_INBOX_tester"
     else:
         seed, inbox = read_seed((keys or known_keys()).file(identity)), identity.inbox
-    return await tidy_client.connect(url, nkeys_seed_str=seed, inbox_prefix=inbox, **options)
+    client = await tidy_client.connect(url, nkeys_seed_str=seed, inbox_prefix=inbox, **options)
+    _connected.setdefault(url, []).append(client)
+    return client
+
+
+async def close_rest(url: str) -> None:
+    """Close what a test has left open at this broker, as one that fails in its middle does.
+
+    Else its sockets would stay until the garbage collector finds them in a later test, and that one
+    would fail by the warning.
+    """
+    for client in _connected.pop(url, []):
+        if not client.is_closed:
+            # Its broker may have been killed: see the fixture ``client``.
+            with suppress(OSError, TypeError):
+                await asyncio.wait_for(client.close(), 5)

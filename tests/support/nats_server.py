@@ -18,7 +18,7 @@ from shared.contracts.identities import Identity
 from shared.contracts.streams import Capacity
 from shared.messaging.jetstream import JetStream
 from shared.nkey_seeds import new_seed, public_key
-from tests.support.nats_keys import TESTER, connect, known_keys, tester, tester_key
+from tests.support.nats_keys import TESTER, close_rest, connect, known_keys, tester, tester_key
 
 _VIOLATION = " Violation - "
 BINARY = Path(sys.prefix) / "bin" / "nats-server"
@@ -152,6 +152,7 @@ class NatsServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await close_rest(self.url)
         self.stop()
         self.permit_nothing_more()
 
