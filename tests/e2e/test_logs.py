@@ -90,6 +90,7 @@ async def _chat(stack: Stack) -> str:
         return str(session)
 
 
+@pytest.mark.slow
 async def test_each_connection_failure_and_answer_is_one_line_of_ids_and_timings(
     stack: Stack,
 ) -> None:

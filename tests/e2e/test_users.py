@@ -28,6 +28,7 @@ async def users(stack: Stack, *arguments: str) -> Any:  # noqa: ANN401 - JSON
     return json.loads(await stack.parley("users", "purge", *arguments, *data))
 
 
+@pytest.mark.slow
 async def test_it_counts_first_and_removes_when_it_is_told_to(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.url, timeout=30) as http:
         session = (await http.post("/api/chat/sessions/", json={})).json()["id"]
@@ -63,6 +64,7 @@ async def test_it_counts_first_and_removes_when_it_is_told_to(stack: Stack) -> N
         assert again["found"]["usage"] == 1
 
 
+@pytest.mark.slow
 async def test_a_name_that_nobody_has_is_nothing_to_do(stack: Stack) -> None:
     assert set((await users(stack, "nobody"))["data"].values()) == {0}
     assert set((await users(stack, "nobody", "--yes"))["data"].values()) == {0}
