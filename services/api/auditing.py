@@ -15,6 +15,7 @@ from services.api.access.refusals import (
     WrongOrigin,
 )
 from services.api.completions.scope_keys import CALLER, REQUEST_ID, SENT_REQUEST_ID, TOLD
+from services.api.limits.refusals import OverBudget
 from shared.contracts.audit import Actor
 from shared.errors import ChatError, QueueFull, RateLimited
 
@@ -24,6 +25,7 @@ _REFUSALS: Final = (
     WrongHost,
     WrongOrigin,
     RateLimited,
+    OverBudget,
     QueueFull,
     ModelRefused,
 )

@@ -55,6 +55,7 @@ _OBJECT: Final = _fixed("must be an object")
 _TIME: Final = _fixed("must be a time like 2026-01-31T12:00:00Z")
 _PREDICATES: Final[Mapping[str, Callable[[_Context], str]]] = {
     "missing": _fixed("is required"),
+    "extra_forbidden": _fixed("is unknown"),
     "string_type": _fixed("must be text"),
     "string_too_short": _characters("least", "min_length"),
     "string_too_long": _characters("most", "max_length"),

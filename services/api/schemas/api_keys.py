@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from services.api.schemas.chat import Whole
 from services.api.schemas.model import AnswerModel, Flag, Moment, RequestModel, Text
@@ -14,7 +14,12 @@ ModelPattern = Annotated[Text, Field(min_length=1, max_length=256)]
 
 
 class KeyRequest(RequestModel):
-    """A new key; what is absent is what the gateway's settings say."""
+    """A new key; what is absent is what the gateway's settings say.
+
+    A field that nobody knows is refused: a bound with a misspelt name would be none.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     user: UserName
     name: Annotated[Text, Field(max_length=255)] = ""

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from services.api.access.key_admin import KeyAdmin, Wish
 from services.api.settings import Settings
@@ -63,6 +64,15 @@ async def test_a_refusal_is_openais_and_says_that_trying_again_is_no_use(
     assert "retry-after" not in refused.headers
     assert "retry-after-ms" not in refused.headers
     assert len(world.journal.accepted_events) == 2
+
+
+async def test_who_has_used_up_the_month_stands_in_the_audit(http: httpx.AsyncClient) -> None:
+    await used_up(http)
+    with capture_logs() as lines:
+        await http.post(ADDRESS, json=ASK)
+    (line,) = [it for it in lines if it["event"] in ("audit", "http_request")]
+    assert (line["action"], line["actor"]) == ("request.refuse", "local")
+    assert (line["object"], line["outcome"]) == (f"POST {ADDRESS}", "insufficient_quota")
 
 
 async def test_strangers_have_no_month_but_the_limits_of_their_address(world: WholeWorld) -> None:
