@@ -74,6 +74,7 @@ class ProviderKeys:
             await self._read()
             key = self._make(key_id, algorithm)
         if key is None:
+            log.debug("token_refused", reason="key id")
             raise NotAuthenticated("This token is not valid.")
         return key
 

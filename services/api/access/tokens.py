@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import jwt
+import structlog
 from jwt.exceptions import PyJWTError
 
 from services.api.access.caller import Caller
@@ -15,6 +16,8 @@ from services.api.access.provider_keys import ProviderKeys
 from services.api.access.refusals import NotAuthenticated
 from shared.contracts.api_keys import ADMIN, ANONYMOUS
 from shared.contracts.ids import UserId
+
+log = structlog.stdlib.get_logger(__name__)
 
 _LONGEST: Final = 16 * 1024
 _LONGEST_NAME: Final = 128
@@ -47,7 +50,7 @@ class ProviderTokens:
             IdentityUnavailable: the provider's keys cannot be read.
         """
         if len(token) > _LONGEST:
-            raise _not_valid()
+            raise _not_valid("too long")
         algorithm, key_id = self._header(token)
         key = await self._keys.find(key_id, algorithm)
         rules = self._rules
@@ -63,20 +66,20 @@ class ProviderTokens:
             )
         except (PyJWTError, ValueError, TypeError) as error:
             # Not its text: it may quote what was sent.
-            raise _not_valid() from error
+            raise _not_valid(type(error).__name__) from error
         return self._caller(claims)
 
     def _header(self, token: str) -> tuple[str, str | None]:
         try:
             header = jwt.get_unverified_header(token)
         except (PyJWTError, ValueError) as error:
-            raise _not_valid() from error
+            raise _not_valid("no JWT") from error
         algorithm, key_id = header.get("alg"), header.get("kid")
         # An extension that must be understood is understood by nobody here.
         if algorithm not in self._rules.algorithms or "crit" in header:
-            raise _not_valid()
+            raise _not_valid("algorithm")
         if key_id is not None and not isinstance(key_id, str):
-            raise _not_valid()
+            raise _not_valid("key id")
         return str(algorithm), key_id
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
@@ -87,12 +90,12 @@ class ProviderTokens:
             or not user.isprintable()
             or user.startswith(ANONYMOUS)
         ):
-            raise _not_valid()
+            raise _not_valid(self._rules.user_claim)
         roles = _roles(claims, self._rules.roles_claim)
         try:
             expires = datetime.fromtimestamp(claims["exp"], UTC) + self._rules.leeway
         except (OverflowError, ValueError, OSError) as error:
-            raise _not_valid() from error
+            raise _not_valid("exp") from error
         is_admin = self._rules.admin_role in roles
         return Caller(
             UserId(user),
@@ -115,6 +118,11 @@ def _roles(claims: Mapping[str, Any], path: str) -> frozenset[str]:
     return frozenset()
 
 
-def _not_valid() -> NotAuthenticated:
-    """The one answer: which of its parts is wrong helps who makes them up."""
+def _not_valid(reason: str) -> NotAuthenticated:
+    """The one answer: which of its parts is wrong helps who makes them up.
+
+    Who has set up the provider finds it in the log, at DEBUG, as strangers can cause any number of
+    lines.
+    """
+    log.debug("token_refused", reason=reason)
     return NotAuthenticated("This token is not valid.")

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from services.api.access.provider_keys import ALGORITHMS, ProviderKeys
 from services.api.access.refusals import IdentityUnavailable, NotAuthenticated
@@ -423,3 +424,28 @@ async def test_administrators_have_the_role_that_was_chosen_and_no_other(
 def test_settings_that_would_let_in_too_many_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         OidcSettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"aud": "another-service"}, "InvalidAudienceError"),
+        ({"iss": "https://evil.example"}, "InvalidIssuerError"),
+        ({"exp": 1}, "ExpiredSignatureError"),
+        ({"sub": ""}, "sub"),
+    ],
+)
+async def test_who_set_up_the_provider_finds_why_a_token_is_refused_in_the_log(
+    scene: Scene, changes: dict[str, Any], reason: str
+) -> None:
+    token = RSA.sign({**scene.provider.claims(), **changes})
+    with capture_logs() as lines:
+        await scene.refuses(token)
+    (line,) = [line for line in lines if line["event"] == "token_refused"]
+    assert line == {"event": "token_refused", "reason": reason, "log_level": "debug"}
+
+
+async def test_a_key_that_nobody_publishes_is_in_the_log_too(scene: Scene) -> None:
+    with capture_logs() as lines:
+        await scene.refuses(STRANGER.sign(scene.provider.claims()))
+    assert [line["log_level"] for line in lines if line["event"] == "token_refused"] == ["debug"]
