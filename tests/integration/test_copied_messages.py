@@ -1,7 +1,5 @@
 """The broker repeats what a stream holds wherever its asker says: nobody obeys such a copy."""
 
-import asyncio
-import json
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
@@ -40,15 +38,15 @@ from shared.contracts.user_purge import (
 )
 from shared.messaging.copies import is_copy
 from shared.messaging.jetstream import JetStream
-from shared.nkey_seeds import public_key, read_seed, signature
 from tests.fakes.api.ports import FakeClock
 from tests.fakes.history.conversation import Turn
 from tests.fakes.history.running import Stored, all_stored, answer
 from tests.fakes.inference_worker.requests import request
 from tests.fakes.inference_worker.world import DEMO, World, a_world
 from tests.support.mongo_server import MongoServer
-from tests.support.nats_keys import connect, seed_file
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
+from tests.support.raw_worker import publish_raw
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -95,7 +93,7 @@ async def test_history_takes_no_command_that_is_a_copy_behind_a_broken_head(
     command = DeleteSession(user_id=USER, session_id=session).to_bytes()
     hidden = subjects.chunks("gw", new_completion_id())
     # No line ends it: the broker cuts its last two bytes off and goes on in the same line.
-    await publish_raw(nats_server, hidden, b"NATS/1.0\r\nA: bXX", command)
+    await publish_raw(nats_server, hidden.encode(), b"NATS/1.0\r\nA: bXX", command)
     heard = await client.subscribe("chat.history.delete_session")
     await client.flush()
 
@@ -129,23 +127,6 @@ async def test_history_takes_no_request_out_of_the_queue_for_a_command(
 
     found = await answer(client, USER_DATA, UserDataQuery(user_id=USER))
     assert found.state is PurgeState.NONE
-
-
-async def publish_raw(server: NatsServer, subject: str, head: bytes, words: bytes) -> None:
-    """As a worker with a client of its own making: ``head`` goes out as it is."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    hello = json.loads((await reader.readline()).removeprefix(b"INFO "))
-    seed = read_seed(seed_file(Identity.WORKER))
-    known_as = {
-        "nkey": public_key(seed), "sig": signature(seed, hello["nonce"]), "headers": True,
-        "verbose": False, "pedantic": False, "protocol": 1,
-    }  # fmt: skip
-    writer.write(f"CONNECT {json.dumps(known_as)}\r\n".encode())
-    writer.write(f"HPUB {subject} {len(head)} {len(head) + len(words)}\r\n".encode())
-    writer.write(head + words + b"\r\nPING\r\n")
-    while (line := await reader.readline()) != b"PONG\r\n":
-        assert not line.startswith(b"-ERR"), line
-    writer.close()
 
 
 async def test_a_gateway_believes_no_key_and_no_news_that_are_copies(
