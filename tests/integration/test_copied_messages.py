@@ -11,16 +11,17 @@ from structlog.testing import capture_logs
 from deploy.provisioning.provisioner import Provisioner
 from services.api.access.departures import Departures
 from services.api.access.key_ring import KeyRing
-from services.api.access.refusals import NotAuthenticated
+from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
 from services.api.adapters.nats_key_ring import NatsKeyFeed
 from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_tickets import NatsTickets
 from services.api.ports.tickets import TicketEntry
 from services.history.adapters.nats_key_copies import NatsKeyCopies
+from services.history.key_copying import KeyCopying
 from shared.clock import utc_now
 from shared.contracts import session_questions as asked
 from shared.contracts import streams, subjects
-from shared.contracts.api_keys import ADMIN, KeyCopy, digest_of, new_key_id, new_secret
+from shared.contracts.api_keys import ADMIN, COMPLETE, KeyCopy, digest_of, new_key_id, new_secret
 from shared.contracts.history import CreateSession, DeleteSession, GetSession
 from shared.contracts.identities import Identity
 from shared.contracts.ids import UserId, new_completion_id, new_session_id
@@ -40,6 +41,7 @@ from shared.messaging.copies import is_copy
 from shared.messaging.jetstream import JetStream
 from tests.fakes.api.ports import FakeClock
 from tests.fakes.history.conversation import Turn
+from tests.fakes.history.memory_keys import MemoryKeyStore
 from tests.fakes.history.running import Stored, all_stored, answer
 from tests.fakes.inference_worker.requests import request
 from tests.fakes.inference_worker.world import DEMO, World, a_world
@@ -191,6 +193,41 @@ async def test_a_gateway_believes_no_key_that_was_copied_into_the_bucket(
             ring.find(secret)
     assert not departures.departing(USER)
     await gateway.close()
+
+
+async def test_a_word_that_was_copied_over_keeps_no_gateway_from_the_keys_for_longer_than_a_minute(
+    provisioned: JetStream, nats_server: NatsServer, traitor: Client
+) -> None:
+    gateway = await connect(nats_server.url, Identity.GATEWAY)
+    historian = await connect(nats_server.url, Identity.HISTORY)
+    copies, store, time = NatsKeyCopies(JetStream(historian)), MemoryKeyStore(), 0.0
+    copying = KeyCopying(store, copies, clock=lambda: time, before=nothing_else)
+    ring = KeyRing(FakeClock(), lambda: 0)
+    feed = NatsKeyFeed(gateway, JetStream(gateway), ring, Departures())
+    await copying.mend()
+    place, stream = f"$KV.keys.{COMPLETE}", streams.bucket_stream(streams.KEYS)
+    said = await provisioned.last(stream, place)
+
+    async def covered() -> bool:
+        return await provisioned.last(stream, place) != said
+
+    await smuggle(traitor, b"1", place)
+    await eventually(covered)
+    await feed.refresh()
+    with pytest.raises(KeysNotLoaded):
+        ring.find(new_secret())
+
+    time = 60.0
+    await copying.mend()
+    await feed.refresh()
+
+    assert ring.loaded
+    await historian.close()
+    await gateway.close()
+
+
+async def nothing_else() -> None:
+    """Nobody is being removed."""
 
 
 async def test_a_gateway_takes_no_ticket_that_was_copied_into_the_bucket(
