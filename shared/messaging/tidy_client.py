@@ -34,9 +34,10 @@ class TidyClient(Client):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
         if not (_is_text(subject) and _is_text(reply)):
-            # No service has said it. Out of a stream it comes again until its tries are used up.
+            # No service has said it, but out of a stream it comes until whoever reads it drops it.
             log.error("message_unreadable", size=len(data))
-            return
+            subject = subject.decode(errors="replace").encode()
+            reply = reply if _is_text(reply) else b""
         await super()._process_msg(sid, subject, reply, data, headers)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:

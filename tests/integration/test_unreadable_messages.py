@@ -11,9 +11,11 @@ from shared.contracts import subjects
 from shared.contracts.identities import Identity
 from shared.contracts.ids import CompletionId, new_completion_id
 from shared.messaging.jetstream import JetStream
+from tests.fakes.history.running import all_stored
 from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
 from tests.support.raw_worker import publish_raw
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -77,3 +79,10 @@ async def test_a_gateway_hears_what_comes_after_it(
     await until_heard(traitor, heard, b"before")
     await publish_raw(nats_server, subject, head, b"unreadable", reply=reply)
     await until_heard(traitor, heard, b"after")
+
+
+async def test_an_event_whose_subject_is_unreadable_is_dropped_for_good(
+    history: None, provisioned: JetStream, nats_server: NatsServer
+) -> None:
+    await publish_raw(nats_server, b"chat.events.completed.\xff", PLAIN, b"unreadable")
+    await eventually(lambda: all_stored(provisioned))
