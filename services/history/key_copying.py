@@ -79,9 +79,12 @@ class KeyCopying:
             after = records[-1].id
         for digest, unknown in held.items():
             await self._disown(digest, unknown)
-        if not await self._copies.is_complete():
+        complete = await self._copies.is_complete()
+        if not complete:
             await self._before()
-            await self._copies.say_complete()
+        # Also over a word that is there: gateways believe none that the broker was made to copy.
+        await self._copies.say_complete()
+        if not complete:
             log.info("keys_copied")
 
     async def _mend(self, record: KeyRecord, held: Held | None) -> None:

@@ -33,12 +33,12 @@ def without_texts(_logger: WrappedLogger, _name: str, event: EventDict) -> Event
 
 
 def without_reprs(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Of a task that has failed asyncio quotes the exception: say which task, and no more."""
+    """Of what asyncio quotes, exceptions and arguments: say what has failed, and no more."""
     record = event.get("_record")
     if isinstance(record, logging.LogRecord) and record.name == _ASYNCIO:
         said = str(event["event"])
         task = _TASK.search(said)
-        event["event"] = said.partition("\n")[0]
+        event["event"] = said.partition("\n")[0].partition("(")[0]
         if task is not None:
             event["task"] = task[1]
     return event

@@ -1,7 +1,5 @@
 """The broker repeats what a stream holds wherever its asker says: nobody obeys such a copy."""
 
-import asyncio
-import json
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
@@ -13,16 +11,17 @@ from structlog.testing import capture_logs
 from deploy.provisioning.provisioner import Provisioner
 from services.api.access.departures import Departures
 from services.api.access.key_ring import KeyRing
-from services.api.access.refusals import NotAuthenticated
+from services.api.access.refusals import KeysNotLoaded, NotAuthenticated
 from services.api.adapters.nats_key_ring import NatsKeyFeed
 from services.api.adapters.nats_live import NatsLive
 from services.api.adapters.nats_tickets import NatsTickets
 from services.api.ports.tickets import TicketEntry
 from services.history.adapters.nats_key_copies import NatsKeyCopies
+from services.history.key_copying import KeyCopying
 from shared.clock import utc_now
 from shared.contracts import session_questions as asked
 from shared.contracts import streams, subjects
-from shared.contracts.api_keys import ADMIN, KeyCopy, digest_of, new_key_id, new_secret
+from shared.contracts.api_keys import ADMIN, COMPLETE, KeyCopy, digest_of, new_key_id, new_secret
 from shared.contracts.history import CreateSession, DeleteSession, GetSession
 from shared.contracts.identities import Identity
 from shared.contracts.ids import UserId, new_completion_id, new_session_id
@@ -40,15 +39,16 @@ from shared.contracts.user_purge import (
 )
 from shared.messaging.copies import is_copy
 from shared.messaging.jetstream import JetStream
-from shared.nkey_seeds import public_key, read_seed, signature
 from tests.fakes.api.ports import FakeClock
 from tests.fakes.history.conversation import Turn
+from tests.fakes.history.memory_keys import MemoryKeyStore
 from tests.fakes.history.running import Stored, all_stored, answer
 from tests.fakes.inference_worker.requests import request
 from tests.fakes.inference_worker.world import DEMO, World, a_world
 from tests.support.mongo_server import MongoServer
-from tests.support.nats_keys import connect, seed_file
+from tests.support.nats_keys import connect
 from tests.support.nats_server import NatsServer
+from tests.support.raw_worker import publish_raw
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -95,7 +95,7 @@ async def test_history_takes_no_command_that_is_a_copy_behind_a_broken_head(
     command = DeleteSession(user_id=USER, session_id=session).to_bytes()
     hidden = subjects.chunks("gw", new_completion_id())
     # No line ends it: the broker cuts its last two bytes off and goes on in the same line.
-    await publish_raw(nats_server, hidden, b"NATS/1.0\r\nA: bXX", command)
+    await publish_raw(nats_server, hidden.encode(), b"NATS/1.0\r\nA: bXX", command)
     heard = await client.subscribe("chat.history.delete_session")
     await client.flush()
 
@@ -129,23 +129,6 @@ async def test_history_takes_no_request_out_of_the_queue_for_a_command(
 
     found = await answer(client, USER_DATA, UserDataQuery(user_id=USER))
     assert found.state is PurgeState.NONE
-
-
-async def publish_raw(server: NatsServer, subject: str, head: bytes, words: bytes) -> None:
-    """As a worker with a client of its own making: ``head`` goes out as it is."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    hello = json.loads((await reader.readline()).removeprefix(b"INFO "))
-    seed = read_seed(seed_file(Identity.WORKER))
-    known_as = {
-        "nkey": public_key(seed), "sig": signature(seed, hello["nonce"]), "headers": True,
-        "verbose": False, "pedantic": False, "protocol": 1,
-    }  # fmt: skip
-    writer.write(f"CONNECT {json.dumps(known_as)}\r\n".encode())
-    writer.write(f"HPUB {subject} {len(head)} {len(head) + len(words)}\r\n".encode())
-    writer.write(head + words + b"\r\nPING\r\n")
-    while (line := await reader.readline()) != b"PONG\r\n":
-        assert not line.startswith(b"-ERR"), line
-    writer.close()
 
 
 async def test_a_gateway_believes_no_key_and_no_news_that_are_copies(
@@ -210,6 +193,41 @@ async def test_a_gateway_believes_no_key_that_was_copied_into_the_bucket(
             ring.find(secret)
     assert not departures.departing(USER)
     await gateway.close()
+
+
+async def test_a_word_that_was_copied_over_keeps_no_gateway_from_the_keys_for_longer_than_a_minute(
+    provisioned: JetStream, nats_server: NatsServer, traitor: Client
+) -> None:
+    gateway = await connect(nats_server.url, Identity.GATEWAY)
+    historian = await connect(nats_server.url, Identity.HISTORY)
+    copies, store, time = NatsKeyCopies(JetStream(historian)), MemoryKeyStore(), 0.0
+    copying = KeyCopying(store, copies, clock=lambda: time, before=nothing_else)
+    ring = KeyRing(FakeClock(), lambda: 0)
+    feed = NatsKeyFeed(gateway, JetStream(gateway), ring, Departures())
+    await copying.mend()
+    place, stream = f"$KV.keys.{COMPLETE}", streams.bucket_stream(streams.KEYS)
+    said = await provisioned.last(stream, place)
+
+    async def covered() -> bool:
+        return await provisioned.last(stream, place) != said
+
+    await smuggle(traitor, b"1", place)
+    await eventually(covered)
+    await feed.refresh()
+    with pytest.raises(KeysNotLoaded):
+        ring.find(new_secret())
+
+    time = 60.0
+    await copying.mend()
+    await feed.refresh()
+
+    assert ring.loaded
+    await historian.close()
+    await gateway.close()
+
+
+async def nothing_else() -> None:
+    """Nobody is being removed."""
 
 
 async def test_a_gateway_takes_no_ticket_that_was_copied_into_the_bucket(

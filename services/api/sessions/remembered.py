@@ -69,6 +69,8 @@ class Remembered(Generic[K, V]):
         which word is the newer one, and the next who asks has it read.
         """
         if since != self._moment:
+            # Perhaps it was another one's: what is kept of this one is older than ``value``.
+            self._entries.pop(key, None)
             return
         known: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         known.set_result(value)

@@ -10,6 +10,7 @@ from services.api.sessions.choices import Choices
 from services.api.sessions.remembered import Remembered
 from shared.contracts.history import SessionSettings
 from shared.contracts.ids import UserId
+from shared.contracts.live import SettingsChanged
 from shared.contracts.presets import ModelSettings, Preferences
 from shared.contracts.questions import Q, Question, R
 from shared.errors import HistoryUnavailable
@@ -192,6 +193,19 @@ async def test_an_answer_that_comes_after_a_newer_word_is_not_remembered(missed:
     assert (await late.preferences(ANN)).model == "newer"
     await late.set_default("older")
     assert (await late.models()).default_model == "newer:latest"
+
+
+async def test_who_has_changed_something_reads_it_though_another_ones_has_changed_too() -> None:
+    scene = _Scene()
+
+    async def of_bob() -> None:
+        late.changed(SettingsChanged(user_id=BOB))
+
+    late = Choices(_Overtaken(scene.asking, of_bob), Background(), scene.clock)
+    assert (await late.preferences(ANN)).model is None
+    # The word of this very change may come later, or never.
+    await late.set_preferences(ANN, Preferences(model="new"))
+    assert (await late.preferences(ANN)).model == "new"
 
 
 async def test_only_so_many_are_kept_and_the_oldest_goes() -> None:

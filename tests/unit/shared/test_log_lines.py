@@ -18,6 +18,9 @@ configure_logging("test", "DEBUG")
 log = structlog.stdlib.get_logger("services.test")
 def fail():
     raise ValueError("the text tangerine")
+SECRET_TEXT = "tangerine"
+def fail_with(text):
+    raise ValueError(text)
 """
 CAUGHT = {
     "a word that is no number": "int('tangerine')",
@@ -59,6 +62,8 @@ async def main():
     await asyncio.wait({task})
     del task
     gc.collect()
+    asyncio.get_running_loop().call_soon(fail_with, SECRET_TEXT)
+    await asyncio.sleep(0)
 asyncio.run(main())
 
 thread = threading.Thread(target=fail)
@@ -128,6 +133,11 @@ def test_libraries_that_log_a_failure_say_no_more(lines: Lines) -> None:
 def test_a_task_that_failed_and_nobody_looked_at_is_named(lines: Lines) -> None:
     line = lines["Task exception was never retrieved"]
     assert line["task"] == "the-task"
+    assert line["exception"].endswith("ValueError")
+
+
+def test_a_callback_that_failed_is_named_without_its_arguments(lines: Lines) -> None:
+    line = lines["Exception in callback fail_with"]
     assert line["exception"].endswith("ValueError")
 
 
