@@ -455,6 +455,43 @@ async def test_a_slow_process_removes_nothing_of_who_was_let_in_again() -> None:
     assert scene.words.known == {DIGEST: False}
 
 
+class Frozen(MemoryUserStore):
+    """Its process is frozen between two batches of one step."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.store, MemoryPresetStore(), MemorySettingsStore())
+        self.woken, self.reached = asyncio.Event(), asyncio.Event()
+
+    async def hide(self, user_id: UserId) -> None:
+        await super().hide(user_id)
+        self.reached.set()
+        await self.woken.wait()
+        await super().hide(user_id)
+
+
+async def test_a_process_that_wakes_up_within_a_step_does_not_go_on_with_it() -> None:
+    scene = Scene()
+    await scene.purging.begin(COMMAND)
+    await scene.purging.work()
+    scene.now = LATER + 2 * SLACK
+    quick = scene.process("quick")
+    users = scene.users = Frozen(scene)
+    frozen = scene.process("frozen")
+    await frozen.work()
+    assert users.reached.is_set()
+    await quick.work()
+    scene.clock += 6
+    await quick.work()
+    assert await scene.state() is PurgeState.PURGED
+    await scene.store.create(session(7))
+
+    users.woken.set()
+    await frozen.work()
+
+    assert scene.store.purging == set()
+    assert (await scene.left()).sessions == 1
+
+
 async def test_of_two_processes_one_works_on_it_while_it_lives() -> None:
     scene = Scene()
     await scene.purging.begin(COMMAND)
