@@ -19,7 +19,7 @@ BEAT: Final = 2.0
 PATIENCE: Final = 6.0
 """Seconds without a beat after which another process may follow, by that one's own clock."""
 _OWN: Final = PATIENCE - BEAT
-"""Seconds without a beat after which its holder stops: what it has begun then is through by then."""
+"""Seconds without a beat after which its holder stops, by its own clock."""
 
 log = structlog.stdlib.get_logger(__name__)
 

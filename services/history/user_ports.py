@@ -22,6 +22,8 @@ class PurgeMark(Record):
     """What was accepted earlier is never stored again, whenever its events come."""
     settles_at: int
     """From then on the second pass may run."""
+    told_at: int | None = None
+    """When gateways knew; ``before`` and ``settles_at`` are reckoned from there."""
     swept_at: int | None = None
     """When the first pass was through."""
     finished_at: int | None = None
@@ -71,6 +73,10 @@ class PurgeMarks(Protocol):
 
         A holder that has not changed for some time may be followed by another one.
         """
+        ...
+
+    async def tell(self, digest: str, at: int, before: int, settles_at: int) -> PurgeMark | None:
+        """Gateways know of it, unless they did before; gives the mark that stands."""
         ...
 
     async def keep_found(self, digest: str, found: UserData) -> None:

@@ -104,17 +104,14 @@ class UserPurging:
         Raises:
             HistoryUnavailable: the database or the broker is away; perhaps it has begun.
         """
-        now = to_milliseconds(self._now())
-        slack = self._slack // timedelta(milliseconds=1)
+        now, before, settles_at = self._times()
         digest = user_digest(command.user_id)
         wanted = PurgeMark(
             id=digest,
             user_id=command.user_id,
             begun_at=now,
-            # A gateway's clock may be as far ahead or behind: what it accepted before it heard of
-            # this is earlier than that, and what it accepts when it lets the user in again is not.
-            before=now + slack,
-            settles_at=now + 2 * slack,
+            before=before,
+            settles_at=settles_at,
         )
         mark = await self._marks.begin(wanted)
         try:
@@ -123,7 +120,7 @@ class UserPurging:
             message = f"It will be done, but gateways do not know of it yet: {error.message}"
             raise HistoryUnavailable(message) from error
         self._nudged.set()
-        return _reply(mark, None)
+        return _reply(await self._told(mark), None)
 
     async def due(self, interval: float) -> None:
         """Wait until there may be work: ``interval`` seconds, or sooner."""
@@ -191,11 +188,29 @@ class UserPurging:
             await self._last(mark, mark.user_id, hold)
 
     async def _first(self, mark: PurgeMark, user_id: UserId, hold: Hold) -> None:
+        if mark.told_at is None:
+            mark = await self._told(mark)
         if mark.found is None:
             await self._marks.keep_found(mark.id, await self._sweeping.count(user_id))
         running = await self._sweeping.sweep(mark, user_id, hold)
         await self._marks.swept(mark.id, to_milliseconds(self._now()), running)
         log.info("user_swept", running=len(running))
+
+    async def _told(self, mark: PurgeMark) -> PurgeMark:
+        """Gateways know by now; perhaps long after the order, which outlives a crash before that.
+
+        What they accepted until now may end after the first pass, so all times begin here.
+        """
+        now, before, settles_at = self._times()
+        return await self._marks.tell(mark.id, now, before, settles_at) or mark
+
+    def _times(self) -> tuple[int, int, int]:
+        """Now, and when what must be earlier to go and may be done last, as of now."""
+        now = to_milliseconds(self._now())
+        slack = self._slack // timedelta(milliseconds=1)
+        # A gateway's clock may be as far ahead or behind: what it accepted before it heard of this
+        # is earlier than the one, and what it accepts when it lets the user in again is not.
+        return now, now + slack, now + 2 * slack
 
     async def _last(self, mark: PurgeMark, user_id: UserId, hold: Hold) -> None:
         # Its gateway withdraws a request that waits, and says so to whoever reads the answer; what

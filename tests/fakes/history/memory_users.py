@@ -45,6 +45,12 @@ class MemoryPurgeMarks:
         self._change(seen.id, holder=holder, beat=beat)
         return True
 
+    async def tell(self, digest: str, at: int, before: int, settles_at: int) -> PurgeMark | None:
+        mark = self.marks.get(digest)
+        if mark is not None and mark.finished_at is None and mark.told_at is None:
+            self._change(digest, told_at=at, before=before, settles_at=settles_at)
+        return self.marks.get(digest)
+
     async def keep_found(self, digest: str, found: UserData) -> None:
         if self.marks[digest].found is None:
             self._change(digest, found=found)

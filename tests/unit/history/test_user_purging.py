@@ -272,6 +272,27 @@ async def test_a_broker_that_is_away_is_told_and_the_purge_is_done_later() -> No
     assert await scene.left() == UserData()
 
 
+async def test_gateways_that_hear_late_have_as_long_to_end_what_they_accepted() -> None:
+    scene = Scene()
+    scene.words.available = False
+    with pytest.raises(HistoryUnavailable):
+        await scene.purging.begin(COMMAND)
+    # All histories are away, and the user goes on meanwhile.
+    heard = scene.now = LATER + timedelta(minutes=30)
+    scene.words.available = True
+    for _ in range(3):
+        await scene.purging.work()
+    seen = await scene.purging.look(QUERY)
+    assert (seen.state, seen.settles_at) == (PurgeState.SETTLING, heard + 2 * SLACK)
+    scene.now = heard + 2 * SLACK
+    await scene.purging.work()
+    assert await scene.state() is PurgeState.PURGED
+
+    running = Turn().completed().model_copy(update={"created_at": heard, "place": None})
+    assert not await scene.recorder.record(running, scene.now)
+    assert await scene.left() == UserData()
+
+
 async def test_whose_key_it_was_does_not_come_back_with_mending_or_a_late_revocation() -> None:
     scene = Scene()
     key = await scene.key()
