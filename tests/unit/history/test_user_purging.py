@@ -1,6 +1,7 @@
 """Everything of one user goes, in two passes, and stays away."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -51,8 +52,9 @@ QUERY, COMMAND = UserDataQuery(user_id=USER), PurgeUser(user_id=USER)
 class Scene:
     """One conversation of a user with a key, and all that a purge touches."""
 
-    def __init__(self) -> None:
-        self.store, self.traces, self.words = MemoryStore(), MemoryTraces(), MemoryWords()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store if store is not None else MemoryStore()
+        self.traces, self.words = MemoryTraces(), MemoryWords()
         self.key_store, self.copies = MemoryKeyStore(), MemoryKeyCopies()
         self.marks = MemoryPurgeMarks(self.store.marks)
         self.now = LATER
@@ -204,6 +206,42 @@ async def test_an_event_that_comes_late_is_neither_stored_nor_kept_in_the_log() 
     assert log.events == []
     assert told.events == []
     assert await scene.left() == UserData()
+
+
+class Overtaken(MemoryStore):
+    """Much happens between one look for a removal and what follows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def purge_of(self, user_id: UserId) -> PurgeMark | None:
+        found = await super().purge_of(user_id)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return found
+
+
+@pytest.mark.parametrize("half", ["accepted", "completed"])
+async def test_a_recorder_that_is_frozen_until_a_purge_is_over_leaves_nothing(half: str) -> None:
+    store = Overtaken()
+    scene, turn, others = Scene(store), Turn(), Turn(user_id=OTHER)
+    await scene.store.create(session())
+    await scene.recorder.record(others.completed(), NOON)
+    before = scene.store.everything()["usage"]
+
+    async def purge() -> None:
+        await scene.purging.begin(COMMAND)
+        await scene.go_through()
+
+    store.meanwhile = purge
+    event = turn.accepted() if half == "accepted" else turn.completed()
+    assert not await scene.recorder.record(event, NOON)
+
+    assert await scene.state() is PurgeState.PURGED
+    assert await scene.left() == UserData()
+    assert scene.store.everything()["usage"] == before
 
 
 async def test_who_comes_back_afterwards_is_a_new_user() -> None:
