@@ -1,7 +1,7 @@
 """Where everything of one user is found and removed."""
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.history.records import Record
 from shared.contracts.ids import CompletionId, UserId
@@ -166,6 +166,13 @@ class Traces(Protocol):
         ...
 
 
+class Word(NamedTuple):
+    """What was said last of a user, and the revision that a change must name."""
+
+    under_way: bool
+    revision: int
+
+
 class PurgeWords(Protocol):
     """What gateways are told, see ``shared.contracts.user_purge``.
 
@@ -174,11 +181,15 @@ class PurgeWords(Protocol):
     """
 
     async def under_way(self, digest: str) -> None:
-        """Let this user in no more, and end what they have open; said again it changes nothing."""
+        """Let this user in no more, and end what they have open; said again it is a new word."""
         ...
 
-    async def over(self, digest: str) -> None:
-        """Let this user in again."""
+    async def find(self, digest: str) -> Word | None:
+        """What stands of this user."""
+        ...
+
+    async def say(self, digest: str, after: Word | None) -> bool:
+        """As ``under_way``, if nothing was said of them since ``after``."""
         ...
 
     async def said(self) -> Mapping[str, int]:

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from services.history.purge_holding import Hold, Holding
+from services.history.purge_telling import PurgeTelling
 from services.history.records import from_milliseconds, to_milliseconds
 from services.history.user_ports import PurgeMark, PurgeMarks, PurgeWords
 from services.history.user_sweeping import Sweeping
@@ -72,6 +73,7 @@ class UserPurging:
         """
         self._marks = marks
         self._words = words
+        self._telling = PurgeTelling(marks, words)
         self._sweeping = sweeping
         self._holding = holding
         self._slack = slack
@@ -139,10 +141,9 @@ class UserPurging:
         ids = {mark.id for mark in marks}
         self._holding.only(ids)
         self._failed = {key: failed for key, failed in self._failed.items() if key in ids}
-        for mark in marks:
-            # Again each time: the broker may have lost its store, or who began this has died.
-            await self._words.under_way(mark.id)
-        for mark in marks:
+        # Again each time: the broker may have lost its store, or who began this has died.
+        told = [mark for mark in marks if await self._telling.tell(mark.id)]
+        for mark in told:
             _, again = self._failed.get(mark.id, (0, 0.0))
             if mark.id not in self._going and self._clock() >= again and self._is_due(mark):
                 self._start(mark)
@@ -217,7 +218,7 @@ class UserPurging:
         # is still there now is of a gateway that is gone.
         withdrawn = await self._sweeping.withdraw(user_id)
         await self._sweeping.sweep(mark, user_id, hold)
-        known = await self._marks.find(mark.id)
+        known, word = await self._marks.find(mark.id), await self._words.find(mark.id)
         # First the mark: were the word first, and this process died between the two, all that the
         # user has made since would be removed by who goes on. ``PurgeTelling`` says it then.
         if not await self._marks.finish(mark.id, self._holding.name, to_milliseconds(self._now())):
@@ -225,7 +226,9 @@ class UserPurging:
         keys = len((known or mark).revoked_ids or ())
         log.info("requests_withdrawn", count=withdrawn)
         audit.record("user.purged", actor=None, target=f"user:{user_id}", user=user_id, count=keys)
-        await self._words.over(mark.id)
+        if word is not None:
+            # If it stands: another purge of the same user may have begun.
+            await self._words.take_back(mark.id, word.revision)
 
 
 def _reply(mark: PurgeMark | None, data: UserData | None) -> UserDataReply:

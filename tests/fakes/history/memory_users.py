@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from services.history.purge_holding import Holding
 from services.history.records import OpenCompletion
-from services.history.user_ports import PurgeMark
+from services.history.user_ports import PurgeMark, Word
 from services.history.user_purging import UserPurging
 from services.history.user_sweeping import Sweeping
 from shared.contracts.ids import CompletionId, UserId
@@ -154,9 +154,10 @@ def purging_of(
     now: Callable[[], datetime],
     clock: Callable[[], float] = lambda: 0.0,
     name: str = "one",
+    marks: MemoryPurgeMarks | None = None,
 ) -> UserPurging:
     """The use case over these; ``name`` is that of its process."""
-    marks = MemoryPurgeMarks(store.marks)
+    marks = marks if marks is not None else MemoryPurgeMarks(store.marks)
     return UserPurging(
         marks,
         words,
@@ -232,14 +233,19 @@ class MemoryWords:
 
     async def under_way(self, digest: str) -> None:
         self._check()
-        if not self.known.get(digest):
-            self._say(digest, under_way=True)
+        self._say(digest, under_way=True)
 
-    async def over(self, digest: str) -> None:
+    async def find(self, digest: str) -> Word | None:
         self._check()
-        if self.silent:
-            raise BrokerUnavailable("away")
-        self._say(digest, under_way=False)
+        known = self.known.get(digest)
+        return None if known is None else Word(known, self._revisions[digest])
+
+    async def say(self, digest: str, after: Word | None) -> bool:
+        self._check()
+        if await self.find(digest) != after:
+            return False
+        self._say(digest, under_way=True)
+        return True
 
     async def said(self) -> Mapping[str, int]:
         self._check()
@@ -247,6 +253,8 @@ class MemoryWords:
 
     async def take_back(self, digest: str, revision: int) -> bool:
         self._check()
+        if self.silent:
+            raise BrokerUnavailable("away")
         if self._revisions.get(digest) != revision:
             return False
         self._say(digest, under_way=False)

@@ -84,6 +84,7 @@ class Scene:
             now=lambda: self.now,
             clock=lambda: self.clock,
             name=name,
+            marks=self.marks,
         )
 
     async def say(self, turn: Turn) -> None:
@@ -586,12 +587,65 @@ async def test_a_word_that_is_said_anew_while_words_are_mended_stays() -> None:
 
         async def under_way(self) -> list[PurgeMark]:
             found = await super().under_way()
-            await scene.words.over(DIGEST)
+            await scene.words.take_back(DIGEST, (await scene.words.said())[DIGEST])
             await scene.purging.begin(COMMAND)
             return found
 
     await scene.words.under_way(DIGEST)
     await PurgeTelling(Late(scene.store.marks), scene.words).mend()
+    assert scene.words.known == {DIGEST: True}
+
+
+class Answering(MemoryPurgeMarks):
+    """Something happens between an answer of the database and its coming here."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.store.marks)
+        self.listed: Callable[[], Awaitable[None]] | None = None
+        self.finished: Callable[[], Awaitable[object]] | None = None
+
+    async def under_way(self) -> list[PurgeMark]:
+        found, listed = await super().under_way(), self.listed
+        self.listed = None
+        if listed is not None:
+            await listed()
+        return found
+
+    async def finish(self, digest: str, holder: str, at: int) -> bool:
+        done, finished = await super().finish(digest, holder, at), self.finished
+        self.finished = None
+        if finished is not None:
+            await finished()
+        return done
+
+
+async def test_who_was_let_in_since_a_process_has_looked_is_not_shut_out_by_it() -> None:
+    scene = Scene()
+    await scene.purging.begin(COMMAND)
+    await scene.purging.work()
+    scene.now = LATER + 2 * SLACK
+    other = scene.process("other")
+    marks = scene.marks = Answering(scene)
+    late = scene.process("late")
+    marks.listed = other.work
+
+    await late.work()
+
+    assert await scene.state() is PurgeState.PURGED
+    assert scene.words.known == {DIGEST: False}
+
+
+async def test_who_is_to_go_again_as_soon_as_a_purge_is_over_is_not_let_in() -> None:
+    scene = Scene()
+    await scene.purging.begin(COMMAND)
+    await scene.purging.work()
+    scene.now = LATER + 2 * SLACK
+    marks = scene.marks = Answering(scene)
+    marks.finished = lambda: scene.purging.begin(COMMAND)
+
+    await scene.process("other").work()
+
+    assert await scene.state() is PurgeState.REMOVING
     assert scene.words.known == {DIGEST: True}
 
 
