@@ -96,6 +96,10 @@ class TurnStore(WordStore, Protocol):
         """Remember that the end is stored, and whether it was a rejection."""
         ...
 
+    async def forget_completion(self, user_id: UserId, completion_id: CompletionId) -> None:
+        """Remove what it cost this user, and that it was there."""
+        ...
+
     async def known(self, completion_id: CompletionId) -> Known:
         """Which events of the completion are stored wholly."""
         ...

@@ -5,9 +5,9 @@ the user in again: it would remove what they have made since.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Coroutine, Generator
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -18,6 +18,8 @@ from shared.tasks import end_tasks
 BEAT: Final = 2.0
 PATIENCE: Final = 6.0
 """Seconds without a beat after which another process may follow, by that one's own clock."""
+_OWN: Final = PATIENCE - BEAT
+"""Seconds without a beat after which its holder stops, by its own clock."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,17 +36,45 @@ class Hold:
         self._clock = clock
 
     def check(self) -> None:
-        """Go on; to be asked before every step that removes something.
+        """Go on; asked before every step.
 
         Raises:
-            HoldLost: this process has not been heard of for so long that another may have followed.
+            HoldLost: this process has not been heard of for so long that another may soon follow.
         """
-        if self._clock() - self._since >= PATIENCE:
+        if self._clock() - self._since >= _OWN:
             raise HoldLost
 
     def renewed(self, since: float) -> None:
         """It stands since ``since``, when that was asked for."""
         self._since = since
+
+
+class _Held:
+    """Work that goes on from each of its awaits only if its hold still stands.
+
+    A process may be frozen in any of them, and find the user back when it wakes up. Then its beat
+    comes too late: what it waits for is there as well, and more may follow before it is cut off.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, None], hold: Hold) -> None:
+        self._work = work
+        self._hold = hold
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps = self._work.__await__()
+        error: BaseException | None = None
+        value: Any = None
+        while True:
+            try:
+                awaited = steps.send(value) if error is None else steps.throw(error)
+            except StopIteration:
+                return
+            value, error = None, None
+            try:
+                value = yield awaited
+                self._hold.check()
+            except BaseException as raised:  # noqa: BLE001 - it is the work's
+                error = raised
 
 
 class Holding:
@@ -79,7 +109,9 @@ class Holding:
             return False
         return self._clock() - since >= PATIENCE
 
-    async def during(self, mark: PurgeMark, work: Callable[[Hold], Awaitable[None]]) -> bool:
+    async def during(
+        self, mark: PurgeMark, work: Callable[[Hold], Coroutine[Any, Any, None]]
+    ) -> bool:
         """Do ``work`` if the purge still stands as in ``mark``, and cut it off when it is lost.
 
         Returns:
@@ -91,7 +123,7 @@ class Holding:
         hold = Hold(self._clock(), self._clock)
         if not await self._marks.hold(mark, self.name, next(self._beats)):
             return False
-        working = asyncio.ensure_future(work(hold))
+        working = asyncio.create_task(_held(work(hold), hold), name="held-purge")
         beating = asyncio.create_task(self._beat(mark, hold), name="hold-purge")
         try:
             await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
@@ -116,3 +148,7 @@ class Holding:
                 # What comes next is checked by time.
                 continue
             hold.renewed(asked)
+
+
+async def _held(work: Coroutine[Any, Any, None], hold: Hold) -> None:
+    await _Held(work, hold)

@@ -18,7 +18,16 @@ class PurgeTelling:
     async def say(self) -> None:
         """Tell of all users who go; where the broker has forgotten, before it knows any key."""
         for mark in await self._marks.under_way():
-            await self._words.under_way(mark.id)
+            await self.tell(mark.id)
+
+    async def tell(self, digest: str) -> bool:
+        """Tell of one user, if they still go; whether gateways know of it."""
+        # In this order: that it is over, said since by who has finished it, is newer than the word.
+        word = await self._words.find(digest)
+        mark = await self._marks.find(digest)
+        if mark is None or mark.finished_at is not None:
+            return False
+        return (word is not None and word.under_way) or await self._words.say(digest, word)
 
     async def mend(self) -> None:
         """Let those in again whose purge is over, or who are not marked in the database.

@@ -52,6 +52,11 @@ class Recorder:
             await self._accepted(event, time)
         else:
             await self._completed(event)
+        if await self._is_purged(event):
+            # A purge that has begun since the first look removes this too, unless this process was
+            # frozen until it was over. Messages have gone with their session, see ``_clear``.
+            await self._turns.forget_completion(event.user_id, event.completion_id)
+            return False
         return True
 
     async def _is_purged(self, event: Event) -> bool:
@@ -59,7 +64,6 @@ class Recorder:
             accepted_at = event.accepted_at
         else:
             accepted_at = event.created_at
-        # A purge that begins after this look removes in its second pass what is stored now.
         mark = await self._turns.purge_of(event.user_id)
         return mark is not None and to_milliseconds(accepted_at) < mark.before
 

@@ -1,7 +1,7 @@
 """Where everything of one user is found and removed."""
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.history.records import Record
 from shared.contracts.ids import CompletionId, UserId
@@ -22,6 +22,8 @@ class PurgeMark(Record):
     """What was accepted earlier is never stored again, whenever its events come."""
     settles_at: int
     """From then on the second pass may run."""
+    told_at: int | None = None
+    """When gateways knew; ``before`` and ``settles_at`` are reckoned from there."""
     swept_at: int | None = None
     """When the first pass was through."""
     finished_at: int | None = None
@@ -71,6 +73,10 @@ class PurgeMarks(Protocol):
 
         A holder that has not changed for some time may be followed by another one.
         """
+        ...
+
+    async def tell(self, digest: str, at: int, before: int, settles_at: int) -> PurgeMark | None:
+        """Gateways know of it, unless they did before; gives the mark that stands."""
         ...
 
     async def keep_found(self, digest: str, found: UserData) -> None:
@@ -160,6 +166,13 @@ class Traces(Protocol):
         ...
 
 
+class Word(NamedTuple):
+    """What was said last of a user, and the revision that a change must name."""
+
+    under_way: bool
+    revision: int
+
+
 class PurgeWords(Protocol):
     """What gateways are told, see ``shared.contracts.user_purge``.
 
@@ -168,11 +181,15 @@ class PurgeWords(Protocol):
     """
 
     async def under_way(self, digest: str) -> None:
-        """Let this user in no more, and end what they have open; said again it changes nothing."""
+        """Let this user in no more, and end what they have open; said again it is a new word."""
         ...
 
-    async def over(self, digest: str) -> None:
-        """Let this user in again."""
+    async def find(self, digest: str) -> Word | None:
+        """What stands of this user."""
+        ...
+
+    async def say(self, digest: str, after: Word | None) -> bool:
+        """As ``under_way``, if nothing was said of them since ``after``."""
         ...
 
     async def said(self) -> Mapping[str, int]:

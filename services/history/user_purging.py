@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from services.history.purge_holding import Hold, Holding
+from services.history.purge_telling import PurgeTelling
 from services.history.records import from_milliseconds, to_milliseconds
 from services.history.user_ports import PurgeMark, PurgeMarks, PurgeWords
 from services.history.user_sweeping import Sweeping
@@ -72,6 +73,7 @@ class UserPurging:
         """
         self._marks = marks
         self._words = words
+        self._telling = PurgeTelling(marks, words)
         self._sweeping = sweeping
         self._holding = holding
         self._slack = slack
@@ -104,17 +106,14 @@ class UserPurging:
         Raises:
             HistoryUnavailable: the database or the broker is away; perhaps it has begun.
         """
-        now = to_milliseconds(self._now())
-        slack = self._slack // timedelta(milliseconds=1)
+        now, before, settles_at = self._times()
         digest = user_digest(command.user_id)
         wanted = PurgeMark(
             id=digest,
             user_id=command.user_id,
             begun_at=now,
-            # A gateway's clock may be as far ahead or behind: what it accepted before it heard of
-            # this is earlier than that, and what it accepts when it lets the user in again is not.
-            before=now + slack,
-            settles_at=now + 2 * slack,
+            before=before,
+            settles_at=settles_at,
         )
         mark = await self._marks.begin(wanted)
         try:
@@ -123,7 +122,7 @@ class UserPurging:
             message = f"It will be done, but gateways do not know of it yet: {error.message}"
             raise HistoryUnavailable(message) from error
         self._nudged.set()
-        return _reply(mark, None)
+        return _reply(await self._told(mark), None)
 
     async def due(self, interval: float) -> None:
         """Wait until there may be work: ``interval`` seconds, or sooner."""
@@ -142,10 +141,9 @@ class UserPurging:
         ids = {mark.id for mark in marks}
         self._holding.only(ids)
         self._failed = {key: failed for key, failed in self._failed.items() if key in ids}
-        for mark in marks:
-            # Again each time: the broker may have lost its store, or who began this has died.
-            await self._words.under_way(mark.id)
-        for mark in marks:
+        # Again each time: the broker may have lost its store, or who began this has died.
+        told = [mark for mark in marks if await self._telling.tell(mark.id)]
+        for mark in told:
             _, again = self._failed.get(mark.id, (0, 0.0))
             if mark.id not in self._going and self._clock() >= again and self._is_due(mark):
                 self._start(mark)
@@ -191,18 +189,36 @@ class UserPurging:
             await self._last(mark, mark.user_id, hold)
 
     async def _first(self, mark: PurgeMark, user_id: UserId, hold: Hold) -> None:
+        if mark.told_at is None:
+            mark = await self._told(mark)
         if mark.found is None:
             await self._marks.keep_found(mark.id, await self._sweeping.count(user_id))
         running = await self._sweeping.sweep(mark, user_id, hold)
         await self._marks.swept(mark.id, to_milliseconds(self._now()), running)
         log.info("user_swept", running=len(running))
 
+    async def _told(self, mark: PurgeMark) -> PurgeMark:
+        """Gateways know by now; perhaps long after the order, which outlives a crash before that.
+
+        What they accepted until now may end after the first pass, so all times begin here.
+        """
+        now, before, settles_at = self._times()
+        return await self._marks.tell(mark.id, now, before, settles_at) or mark
+
+    def _times(self) -> tuple[int, int, int]:
+        """Now, and when what must be earlier to go and may be done last, as of now."""
+        now = to_milliseconds(self._now())
+        slack = self._slack // timedelta(milliseconds=1)
+        # A gateway's clock may be as far ahead or behind: what it accepted before it heard of this
+        # is earlier than the one, and what it accepts when it lets the user in again is not.
+        return now, now + slack, now + 2 * slack
+
     async def _last(self, mark: PurgeMark, user_id: UserId, hold: Hold) -> None:
         # Its gateway withdraws a request that waits, and says so to whoever reads the answer; what
         # is still there now is of a gateway that is gone.
         withdrawn = await self._sweeping.withdraw(user_id)
         await self._sweeping.sweep(mark, user_id, hold)
-        known = await self._marks.find(mark.id)
+        known, word = await self._marks.find(mark.id), await self._words.find(mark.id)
         # First the mark: were the word first, and this process died between the two, all that the
         # user has made since would be removed by who goes on. ``PurgeTelling`` says it then.
         if not await self._marks.finish(mark.id, self._holding.name, to_milliseconds(self._now())):
@@ -210,7 +226,9 @@ class UserPurging:
         keys = len((known or mark).revoked_ids or ())
         log.info("requests_withdrawn", count=withdrawn)
         audit.record("user.purged", actor=None, target=f"user:{user_id}", user=user_id, count=keys)
-        await self._words.over(mark.id)
+        if word is not None:
+            # If it stands: another purge of the same user may have begun.
+            await self._words.take_back(mark.id, word.revision)
 
 
 def _reply(mark: PurgeMark | None, data: UserData | None) -> UserDataReply:

@@ -102,7 +102,7 @@ async def test_users_go_and_may_come_back(
     await copies.say_complete()
     await feed.refresh()
     assert departures.departing(ANN)
-    await words.over(user_digest(ANN))
+    assert await words.take_back(user_digest(ANN), (await words.said())[user_digest(ANN)])
     await eventually(lambda: not departures.departing(ANN), within=1)
     await words.under_way(user_digest(ANN))
     await eventually(lambda: departures.departing(ANN), within=1)

@@ -99,15 +99,27 @@ async def test_who_goes_by_a_word_that_no_database_knows_is_let_in_again(
     assert (await answer(client, USER_DATA, UserDataQuery(user_id=USER))).state is PurgeState.NONE
 
 
-async def test_a_word_is_taken_back_only_as_it_was_seen(provisioned: JetStream) -> None:
+async def test_a_word_is_said_and_taken_back_only_as_it_was_seen(provisioned: JetStream) -> None:
     words, digest = NatsPurgeWords(provisioned), user_digest(USER)
+    assert await words.find(digest) is None
     await words.under_way(digest)
-    seen = (await words.said())[digest]
+    seen = await words.find(digest)
+    assert seen is not None
+    assert await words.said() == {digest: seen.revision}
     await words.under_way(digest)
-    assert await words.said() == {digest: seen}, "saying it again changes nothing"
-    await words.over(digest)
-    await words.under_way(digest)
-    assert not await words.take_back(digest, seen)
-    revision = (await words.said())[digest]
-    assert await words.take_back(digest, revision)
+    assert not await words.take_back(digest, seen.revision), "it was said anew since"
+    assert not await words.say(digest, None)
+    assert not await words.say(digest, seen)
+    assert await words.take_back(digest, (await words.said())[digest])
     assert await words.said() == {}
+
+    over = await words.find(digest)
+    assert over is not None
+    assert not over.under_way
+    assert await words.say(digest, over)
+    said = await words.find(digest)
+    assert said is not None
+    assert said.under_way
+    other = user_digest(OTHER)
+    assert await words.say(other, None)
+    assert set(await words.said()) == {digest, other}

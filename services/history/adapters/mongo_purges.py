@@ -20,7 +20,9 @@ _ABSENT: Final = {"$exists": False}
 _SETS: Final = {"running": "running", "keys": "key_ids", "revoked": "revoked_ids"}
 """Stored as fields of a document: the embedded server knows no ``$addToSet`` of several."""
 _FORGOTTEN: Final = dict.fromkeys(("user_id", "holder", "beat", *_SETS), "")
-_ANEW: Final = dict.fromkeys(("finished_at", "swept_at", "found", "holder", "beat", *_SETS), "")
+_ANEW: Final = dict.fromkeys(
+    ("finished_at", "swept_at", "told_at", "found", "holder", "beat", *_SETS), ""
+)
 
 
 class MongoPurgeMarks:
@@ -68,6 +70,15 @@ class MongoPurgeMarks:
                 return True
             taken = await self._marks.update_one({**this, **former}, update)
         return bool(taken.matched_count)
+
+    async def tell(self, digest: str, at: int, before: int, settles_at: int) -> PurgeMark | None:
+        """See the port."""
+        times = {"told_at": at, "before": before, "settles_at": settles_at}
+        with border():
+            await self._marks.update_one(
+                {"_id": digest, "told_at": _ABSENT, **_UNDER_WAY}, {"$set": times}
+            )
+        return await self.find(digest)
 
     async def keep_found(self, digest: str, found: UserData) -> None:
         """See the port."""

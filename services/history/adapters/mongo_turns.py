@@ -202,6 +202,12 @@ class MongoTurnStore:
         with border():
             await self._completions.update_one({"_id": completion_id}, update, upsert=True)
 
+    async def forget_completion(self, user_id: UserId, completion_id: CompletionId) -> None:
+        """See the port."""
+        with border():
+            for collection in (self._usage, self._completions):
+                await collection.delete_one({"_id": completion_id, "user_id": user_id})
+
     async def known(self, completion_id: CompletionId) -> Known:
         """See the port."""
         with border():

@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from services.history.user_ports import Word
 from shared.contracts import streams, subjects
 from shared.contracts.holders import holder_of
 from shared.contracts.ids import CompletionId, UserId, is_completion_id
@@ -108,14 +109,25 @@ class NatsPurgeWords:
     async def under_way(self, digest: str) -> None:
         """See the port."""
         with _border():
-            said = await self._bucket.get(WORD + digest)
-            if said is None or said.value != UNDER_WAY:
-                await self._bucket.put(WORD + digest, UNDER_WAY)
+            await self._bucket.put(WORD + digest, UNDER_WAY)
 
-    async def over(self, digest: str) -> None:
+    async def find(self, digest: str) -> Word | None:
         """See the port."""
         with _border():
-            await self._bucket.put(WORD + digest, OVER, ttl=_SAID_FOR)
+            said = await self._bucket.get(WORD + digest)
+        return Word(said.value == UNDER_WAY, said.revision) if said is not None else None
+
+    async def say(self, digest: str, after: Word | None) -> bool:
+        """See the port."""
+        with _border():
+            try:
+                if after is None:
+                    await self._bucket.create(WORD + digest, UNDER_WAY)
+                else:
+                    await self._bucket.update(WORD + digest, UNDER_WAY, after.revision)
+            except AlreadyPublished:
+                return False
+        return True
 
     async def said(self) -> Mapping[str, int]:
         """See the port."""

@@ -230,6 +230,29 @@ async def test_a_purge_under_way_is_joined_and_one_that_is_over_makes_room(whole
     assert await whole.marks.under_way() == [again]
 
 
+async def test_one_completion_is_forgotten_if_it_is_this_users(whole: Whole) -> None:
+    made = await fill(whole, USER, 1)
+    before = await whole.users.count(USER)
+    await whole.turns.forget_completion(OTHER, made[0])
+    assert await whole.users.count(USER) == before
+    await whole.turns.forget_completion(USER, made[0])
+    after = await whole.users.count(USER)
+    assert (after.usage, after.completions) == (before.usage - 1, before.completions - 1)
+    assert after.messages == before.messages
+
+
+async def test_times_are_reckoned_from_when_gateways_were_told_first(whole: Whole) -> None:
+    assert await whole.marks.tell(mark().id, T0, T0, T0) is None
+    await whole.marks.begin(mark())
+    told = mark(told_at=T0 + 7, before=T0 + 67, settles_at=T0 + 127)
+    assert await whole.marks.tell(mark().id, T0 + 7, T0 + 67, T0 + 127) == told
+    assert await whole.marks.tell(mark().id, T0 + 8, T0 + 68, T0 + 128) == told
+    assert await whole.marks.under_way() == [told]
+    await end(whole)
+    await whole.marks.begin(mark(begun_at=T0 + 10))
+    assert await whole.marks.find(mark().id) == mark(begun_at=T0 + 10)
+
+
 async def test_of_many_that_begin_at_once_one_stands(whole: Whole) -> None:
     begun = await asyncio.gather(*(whole.marks.begin(mark(before=T0 + n)) for n in range(8)))
     assert len({each.before for each in begun}) == 1

@@ -122,6 +122,15 @@ class MemoryStore(MemoryMessages):
         self.enders[completion_id] = user_id
         self.ended[completion_id] = min(self.ended.get(completion_id, ended_at), ended_at)
 
+    async def forget_completion(self, user_id: UserId, completion_id: CompletionId) -> None:
+        self._check()
+        usage = self.usage.get(completion_id)
+        if usage is not None and usage.user_id == user_id:
+            del self.usage[completion_id]
+        if completion_id in self.known_of(user_id):
+            for place in (self.open, self.ended, self.enders):
+                place.pop(completion_id, None)
+
     def known_of(self, user_id: UserId) -> list[CompletionId]:
         """Completions of a user that there are marks of."""
         opened = {it.id for it in self.open.values() if it.user_id == user_id}

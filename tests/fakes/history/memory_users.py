@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from services.history.purge_holding import Holding
 from services.history.records import OpenCompletion
-from services.history.user_ports import PurgeMark
+from services.history.user_ports import PurgeMark, Word
 from services.history.user_purging import UserPurging
 from services.history.user_sweeping import Sweeping
 from shared.contracts.ids import CompletionId, UserId
@@ -44,6 +44,12 @@ class MemoryPurgeMarks:
             return False
         self._change(seen.id, holder=holder, beat=beat)
         return True
+
+    async def tell(self, digest: str, at: int, before: int, settles_at: int) -> PurgeMark | None:
+        mark = self.marks.get(digest)
+        if mark is not None and mark.finished_at is None and mark.told_at is None:
+            self._change(digest, told_at=at, before=before, settles_at=settles_at)
+        return self.marks.get(digest)
 
     async def keep_found(self, digest: str, found: UserData) -> None:
         if self.marks[digest].found is None:
@@ -148,9 +154,10 @@ def purging_of(
     now: Callable[[], datetime],
     clock: Callable[[], float] = lambda: 0.0,
     name: str = "one",
+    marks: MemoryPurgeMarks | None = None,
 ) -> UserPurging:
     """The use case over these; ``name`` is that of its process."""
-    marks = MemoryPurgeMarks(store.marks)
+    marks = marks if marks is not None else MemoryPurgeMarks(store.marks)
     return UserPurging(
         marks,
         words,
@@ -226,14 +233,19 @@ class MemoryWords:
 
     async def under_way(self, digest: str) -> None:
         self._check()
-        if not self.known.get(digest):
-            self._say(digest, under_way=True)
+        self._say(digest, under_way=True)
 
-    async def over(self, digest: str) -> None:
+    async def find(self, digest: str) -> Word | None:
         self._check()
-        if self.silent:
-            raise BrokerUnavailable("away")
-        self._say(digest, under_way=False)
+        known = self.known.get(digest)
+        return None if known is None else Word(known, self._revisions[digest])
+
+    async def say(self, digest: str, after: Word | None) -> bool:
+        self._check()
+        if await self.find(digest) != after:
+            return False
+        self._say(digest, under_way=True)
+        return True
 
     async def said(self) -> Mapping[str, int]:
         self._check()
@@ -241,6 +253,8 @@ class MemoryWords:
 
     async def take_back(self, digest: str, revision: int) -> bool:
         self._check()
+        if self.silent:
+            raise BrokerUnavailable("away")
         if self._revisions.get(digest) != revision:
             return False
         self._say(digest, under_way=False)

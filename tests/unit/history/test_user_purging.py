@@ -1,6 +1,7 @@
 """Everything of one user goes, in two passes, and stays away."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -51,8 +52,9 @@ QUERY, COMMAND = UserDataQuery(user_id=USER), PurgeUser(user_id=USER)
 class Scene:
     """One conversation of a user with a key, and all that a purge touches."""
 
-    def __init__(self) -> None:
-        self.store, self.traces, self.words = MemoryStore(), MemoryTraces(), MemoryWords()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store if store is not None else MemoryStore()
+        self.traces, self.words = MemoryTraces(), MemoryWords()
         self.key_store, self.copies = MemoryKeyStore(), MemoryKeyCopies()
         self.marks = MemoryPurgeMarks(self.store.marks)
         self.now = LATER
@@ -82,6 +84,7 @@ class Scene:
             now=lambda: self.now,
             clock=lambda: self.clock,
             name=name,
+            marks=self.marks,
         )
 
     async def say(self, turn: Turn) -> None:
@@ -206,6 +209,42 @@ async def test_an_event_that_comes_late_is_neither_stored_nor_kept_in_the_log() 
     assert await scene.left() == UserData()
 
 
+class Overtaken(MemoryStore):
+    """Much happens between one look for a removal and what follows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def purge_of(self, user_id: UserId) -> PurgeMark | None:
+        found = await super().purge_of(user_id)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return found
+
+
+@pytest.mark.parametrize("half", ["accepted", "completed"])
+async def test_a_recorder_that_is_frozen_until_a_purge_is_over_leaves_nothing(half: str) -> None:
+    store = Overtaken()
+    scene, turn, others = Scene(store), Turn(), Turn(user_id=OTHER)
+    await scene.store.create(session())
+    await scene.recorder.record(others.completed(), NOON)
+    before = scene.store.everything()["usage"]
+
+    async def purge() -> None:
+        await scene.purging.begin(COMMAND)
+        await scene.go_through()
+
+    store.meanwhile = purge
+    event = turn.accepted() if half == "accepted" else turn.completed()
+    assert not await scene.recorder.record(event, NOON)
+
+    assert await scene.state() is PurgeState.PURGED
+    assert await scene.left() == UserData()
+    assert scene.store.everything()["usage"] == before
+
+
 async def test_who_comes_back_afterwards_is_a_new_user() -> None:
     scene = Scene()
     await scene.purging.begin(COMMAND)
@@ -269,6 +308,27 @@ async def test_a_broker_that_is_away_is_told_and_the_purge_is_done_later() -> No
     scene.words.available = True
     await scene.purging.work()
     assert scene.words.known == {DIGEST: True}
+    assert await scene.left() == UserData()
+
+
+async def test_gateways_that_hear_late_have_as_long_to_end_what_they_accepted() -> None:
+    scene = Scene()
+    scene.words.available = False
+    with pytest.raises(HistoryUnavailable):
+        await scene.purging.begin(COMMAND)
+    # All histories are away, and the user goes on meanwhile.
+    heard = scene.now = LATER + timedelta(minutes=30)
+    scene.words.available = True
+    for _ in range(3):
+        await scene.purging.work()
+    seen = await scene.purging.look(QUERY)
+    assert (seen.state, seen.settles_at) == (PurgeState.SETTLING, heard + 2 * SLACK)
+    scene.now = heard + 2 * SLACK
+    await scene.purging.work()
+    assert await scene.state() is PurgeState.PURGED
+
+    running = Turn().completed().model_copy(update={"created_at": heard, "place": None})
+    assert not await scene.recorder.record(running, scene.now)
     assert await scene.left() == UserData()
 
 
@@ -455,6 +515,43 @@ async def test_a_slow_process_removes_nothing_of_who_was_let_in_again() -> None:
     assert scene.words.known == {DIGEST: False}
 
 
+class Frozen(MemoryUserStore):
+    """Its process is frozen between two batches of one step."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.store, MemoryPresetStore(), MemorySettingsStore())
+        self.woken, self.reached = asyncio.Event(), asyncio.Event()
+
+    async def hide(self, user_id: UserId) -> None:
+        await super().hide(user_id)
+        self.reached.set()
+        await self.woken.wait()
+        await super().hide(user_id)
+
+
+async def test_a_process_that_wakes_up_within_a_step_does_not_go_on_with_it() -> None:
+    scene = Scene()
+    await scene.purging.begin(COMMAND)
+    await scene.purging.work()
+    scene.now = LATER + 2 * SLACK
+    quick = scene.process("quick")
+    users = scene.users = Frozen(scene)
+    frozen = scene.process("frozen")
+    await frozen.work()
+    assert users.reached.is_set()
+    await quick.work()
+    scene.clock += 6
+    await quick.work()
+    assert await scene.state() is PurgeState.PURGED
+    await scene.store.create(session(7))
+
+    users.woken.set()
+    await frozen.work()
+
+    assert scene.store.purging == set()
+    assert (await scene.left()).sessions == 1
+
+
 async def test_of_two_processes_one_works_on_it_while_it_lives() -> None:
     scene = Scene()
     await scene.purging.begin(COMMAND)
@@ -490,12 +587,65 @@ async def test_a_word_that_is_said_anew_while_words_are_mended_stays() -> None:
 
         async def under_way(self) -> list[PurgeMark]:
             found = await super().under_way()
-            await scene.words.over(DIGEST)
+            await scene.words.take_back(DIGEST, (await scene.words.said())[DIGEST])
             await scene.purging.begin(COMMAND)
             return found
 
     await scene.words.under_way(DIGEST)
     await PurgeTelling(Late(scene.store.marks), scene.words).mend()
+    assert scene.words.known == {DIGEST: True}
+
+
+class Answering(MemoryPurgeMarks):
+    """Something happens between an answer of the database and its coming here."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.store.marks)
+        self.listed: Callable[[], Awaitable[None]] | None = None
+        self.finished: Callable[[], Awaitable[object]] | None = None
+
+    async def under_way(self) -> list[PurgeMark]:
+        found, listed = await super().under_way(), self.listed
+        self.listed = None
+        if listed is not None:
+            await listed()
+        return found
+
+    async def finish(self, digest: str, holder: str, at: int) -> bool:
+        done, finished = await super().finish(digest, holder, at), self.finished
+        self.finished = None
+        if finished is not None:
+            await finished()
+        return done
+
+
+async def test_who_was_let_in_since_a_process_has_looked_is_not_shut_out_by_it() -> None:
+    scene = Scene()
+    await scene.purging.begin(COMMAND)
+    await scene.purging.work()
+    scene.now = LATER + 2 * SLACK
+    other = scene.process("other")
+    marks = scene.marks = Answering(scene)
+    late = scene.process("late")
+    marks.listed = other.work
+
+    await late.work()
+
+    assert await scene.state() is PurgeState.PURGED
+    assert scene.words.known == {DIGEST: False}
+
+
+async def test_who_is_to_go_again_as_soon_as_a_purge_is_over_is_not_let_in() -> None:
+    scene = Scene()
+    await scene.purging.begin(COMMAND)
+    await scene.purging.work()
+    scene.now = LATER + 2 * SLACK
+    marks = scene.marks = Answering(scene)
+    marks.finished = lambda: scene.purging.begin(COMMAND)
+
+    await scene.process("other").work()
+
+    assert await scene.state() is PurgeState.REMOVING
     assert scene.words.known == {DIGEST: True}
 
 
