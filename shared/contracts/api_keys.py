@@ -45,6 +45,8 @@ COPY: Final = "key."
 """What stands before the digest in the bucket ``keys``."""
 COMPLETE: Final = "complete"
 """The entry that says that all keys are in the bucket; a new, empty one lacks it."""
+IS_COMPLETE: Final = b"1"
+"""What it holds. Anything else was not put there by history: it says nothing."""
 
 
 def new_secret() -> str:

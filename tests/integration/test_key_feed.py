@@ -13,10 +13,11 @@ from services.api.adapters.nats_key_ring import NatsKeyFeed, connection_of
 from services.history.adapters.nats_key_copies import NatsKeyCopies
 from services.history.adapters.nats_traces import NatsPurgeWords
 from shared.contracts import streams
-from shared.contracts.api_keys import KeyCopy, digest_of
+from shared.contracts.api_keys import COMPLETE, KeyCopy, digest_of
 from shared.contracts.ids import UserId
 from shared.contracts.jetstream_api import bucket_key, stream_purge
 from shared.contracts.user_purge import WORD, user_digest
+from shared.messaging.buckets import Bucket
 from shared.messaging.jetstream import JetStream
 from shared.tasks import end_tasks
 from tests.fakes.api.ports import FakeClock
@@ -92,6 +93,29 @@ async def test_a_bucket_that_history_has_not_filled_lets_nobody_in(
     await copies.say_complete()
     await feed.refresh()
     assert ring.find(SECRET).user_id == "alice"
+
+
+async def test_what_is_no_word_says_nothing(
+    feed: NatsKeyFeed,
+    ring: KeyRing,
+    copies: NatsKeyCopies,
+    departures: Departures,
+    provisioned: JetStream,
+) -> None:
+    """A worker can have what it pulls delivered on any subject."""
+    bucket = Bucket(provisioned, streams.KEYS)
+    await NatsPurgeWords(provisioned).under_way(user_digest(ANN))
+    await bucket.put(COMPLETE, b'{"kind": "a request"}')
+    await feed.refresh()
+    assert not ring.loaded
+    assert not await copies.is_complete(), "so history says it again"
+
+    await copies.say_complete()
+    await feed.refresh()
+    await bucket.put(f"{WORD}{user_digest(ANN)}", b'{"kind": "a request"}')
+    await copies.put(digest_of(SECRET), COPY)
+    await eventually(lambda: ring.lives(COPY.id), within=1)
+    assert departures.departing(ANN)
 
 
 async def test_users_go_and_may_come_back(

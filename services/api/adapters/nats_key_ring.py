@@ -20,8 +20,8 @@ from services.api.access.key_ring import KeyRing
 from services.api.adapters.broker_errors import refusals_mean_unavailable
 from services.api.forever import forever
 from shared.contracts import streams
-from shared.contracts.api_keys import COMPLETE, COPY, KeyCopy
-from shared.contracts.user_purge import UNDER_WAY, WORD
+from shared.contracts.api_keys import COMPLETE, COPY, IS_COMPLETE, KeyCopy
+from shared.contracts.user_purge import OVER, UNDER_WAY, WORD
 from shared.errors import BrokerUnavailable
 from shared.messaging.buckets import Bucket, is_gone
 from shared.messaging.copies import is_copy, is_stored_copy
@@ -84,7 +84,8 @@ class NatsKeyFeed:
             held = [it async for it in self._jetstream.replay(self._stream, self._subject)]
             following = held[-1].sequence + 1 if held else 1
             for stored in await self._own([it for it in held if not is_gone(it.headers)]):
-                complete = complete or stored.subject == self._complete
+                if stored.subject == self._complete:
+                    complete = stored.data == IS_COMPLETE
                 copy = self._read(stored.subject, stored.data)
                 if copy is not None:
                     copies[stored.subject[len(self._copies) :]] = copy
@@ -162,7 +163,8 @@ class NatsKeyFeed:
         copy = self._read(subject, data)
         if copy is not None:
             self._ring.hear(subject[len(self._copies) :], copy)
-        if subject.startswith(self._words) and data:
+        # Nothing else is a word: a worker can have a request that it pulls delivered there.
+        if subject.startswith(self._words) and data in (UNDER_WAY, OVER):
             digest = subject.removeprefix(self._words)
             self._departures.hear(digest, under_way=data == UNDER_WAY)
 

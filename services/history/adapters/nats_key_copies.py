@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from services.history.key_ports import Held
 from shared.contracts import streams
-from shared.contracts.api_keys import COMPLETE, COPY, KeyCopy
+from shared.contracts.api_keys import COMPLETE, COPY, IS_COMPLETE, KeyCopy
 from shared.errors import BrokerUnavailable
 from shared.messaging.buckets import Bucket, is_gone
 from shared.messaging.jetstream import AlreadyPublished, ApiError, JetStream
@@ -59,12 +59,13 @@ class NatsKeyCopies:
     async def is_complete(self) -> bool:
         """See the port."""
         with _border():
-            return await self._bucket.get(COMPLETE) is not None
+            said = await self._bucket.get(COMPLETE)
+        return said is not None and said.value == IS_COMPLETE
 
     async def say_complete(self) -> None:
         """See the port."""
         with _border():
-            await self._bucket.put(COMPLETE, b"1")
+            await self._bucket.put(COMPLETE, IS_COMPLETE)
 
 
 @contextmanager
