@@ -120,7 +120,7 @@ async def test_two_workers_six_models_two_slots_each_are_all_busy_and_never_thre
     await world.worker(WORKER_SLOTS="2", OLLAMA_BASE_URL=other)
 
     asked = [
-        await world.ask(f"{n} [demo tokens=10 tps=50]", model=SIX[n % 6], lane="ab"[n % 4 == 0])
+        await world.ask(f"{n} [demo tokens=25 tps=50]", model=SIX[n % 6], lane="ab"[n % 4 == 0])
         for n in range(48)
     ]
     for completion_id in asked:
