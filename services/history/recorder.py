@@ -47,6 +47,7 @@ class Recorder:
             RefusedByStore: the database will never take it.
         """
         if await self._is_purged(event):
+            await self._turns.forget_completion(event.user_id, event.completion_id)
             return False
         if isinstance(event, CompletionAccepted):
             await self._accepted(event, time)

@@ -28,7 +28,8 @@ class PurgeMark(Record):
     """When the first pass was through."""
     finished_at: int | None = None
     running: list[CompletionId] | None = None
-    """Completions that had no end at the first pass: frames of theirs may come after it."""
+    """Completions that had no end at the first pass, or whose events were dropped since the order:
+    nothing else tells any more whose their frames are, and more of them may come."""
     key_ids: list[str] | None = None
     """The user's keys: what was counted under their names is found when they are gone, too."""
     revoked_ids: list[str] | None = None
@@ -89,6 +90,10 @@ class PurgeMarks(Protocol):
 
     async def swept(self, digest: str, at: int, running: Collection[CompletionId]) -> None:
         """The first pass is through; these completions may still say something."""
+        ...
+
+    async def keep_running(self, digest: str, completion_id: CompletionId) -> None:
+        """Remember a completion beside those of ``swept``, while the purge is under way."""
         ...
 
     async def finish(self, digest: str, holder: str, at: int) -> bool:

@@ -67,8 +67,10 @@ class Sweeping:
         hold.check()
         events = await self._traces.remove_events(user_id)
         unfinished |= {each for each, ended in events.items() if not ended}
+        # Read after the events: one that was dropped before is in the mark, or among them.
+        kept = await self._marks.find(mark.id) or mark
         hold.check()
-        await self._traces.remove_frames({*known, *unfinished, *events, *(mark.running or ())})
+        await self._traces.remove_frames({*known, *unfinished, *events, *(kept.running or ())})
         hold.check()
         # Also those of the first pass, which has removed them: what they were charged came later.
         key_ids = sorted({*(key.id for key in keys), *(mark.key_ids or ())})

@@ -103,6 +103,10 @@ class MongoPurgeMarks:
                 },
             )
 
+    async def keep_running(self, digest: str, completion_id: CompletionId) -> None:
+        """See the port."""
+        await self._set(digest, _in("running", [completion_id]))
+
     async def finish(self, digest: str, holder: str, at: int) -> bool:
         """See the port."""
         with border():

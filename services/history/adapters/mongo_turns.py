@@ -204,6 +204,8 @@ class MongoTurnStore:
 
     async def forget_completion(self, user_id: UserId, completion_id: CompletionId) -> None:
         """See the port."""
+        # First: then nothing but this tells whose its frames are.
+        await self._purges.keep_running(user_digest(user_id), completion_id)
         with border():
             for collection in (self._usage, self._completions):
                 await collection.delete_one({"_id": completion_id, "user_id": user_id})

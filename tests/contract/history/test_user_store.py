@@ -241,6 +241,25 @@ async def test_one_completion_is_forgotten_if_it_is_this_users(whole: Whole) -> 
     assert after.messages == before.messages
 
 
+async def test_a_purge_remembers_a_completion_that_is_forgotten_while_it_is_under_way(
+    whole: Whole,
+) -> None:
+    early, late, never = (CompletionId(name) for name in ("a", "b", "c"))
+    await whole.marks.begin(mark(id=user_digest(USER)))
+    await whole.turns.forget_completion(USER, early)
+    await whole.marks.swept(user_digest(USER), T0 + 5, [late])
+    await whole.turns.forget_completion(OTHER, never)
+    found = await whole.turns.purge_of(USER)
+    assert found is not None
+    assert found.running == [early, late]
+
+    await end(whole)
+    await whole.turns.forget_completion(USER, never)
+    over = await whole.turns.purge_of(USER)
+    assert over is not None
+    assert over.running is None
+
+
 async def test_times_are_reckoned_from_when_gateways_were_told_first(whole: Whole) -> None:
     assert await whole.marks.tell(mark().id, T0, T0, T0) is None
     await whole.marks.begin(mark())

@@ -124,6 +124,10 @@ class MemoryStore(MemoryMessages):
 
     async def forget_completion(self, user_id: UserId, completion_id: CompletionId) -> None:
         self._check()
+        mark = self.marks.get(user_digest(user_id))
+        if mark is not None and mark.user_id is not None:
+            running = sorted({*(mark.running or ()), completion_id})
+            self.marks[mark.id] = mark.model_copy(update={"running": running})
         usage = self.usage.get(completion_id)
         if usage is not None and usage.user_id == user_id:
             del self.usage[completion_id]

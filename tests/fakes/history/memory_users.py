@@ -67,6 +67,11 @@ class MemoryPurgeMarks:
         known = sorted({*(self.marks[digest].running or ()), *running}) or None
         self._change(digest, swept_at=at, running=known, holder=None, beat=None)
 
+    async def keep_running(self, digest: str, completion_id: CompletionId) -> None:
+        mark = self.marks.get(digest)
+        if mark is not None and mark.user_id is not None:
+            self._change(digest, running=sorted({*(mark.running or ()), completion_id}))
+
     async def finish(self, digest: str, holder: str, at: int) -> bool:
         mark = self.marks[digest]
         if mark.user_id is None or mark.holder != holder:

@@ -179,6 +179,25 @@ async def test_what_was_under_way_meanwhile_goes_with_the_second_pass() -> None:
     assert await scene.left() == UserData()
 
 
+async def test_frames_of_a_completion_whose_event_was_dropped_go_all_the_same() -> None:
+    """It came after the order, and is in no log and no document that a pass could find it by."""
+    scene, first, second = Scene(), Turn(), Turn()
+    await scene.purging.begin(COMMAND)
+    assert not await scene.recorder.record(first.accepted(), NOON)
+    scene.traces.hold_back = asyncio.Event()
+    pass_one = asyncio.create_task(scene.purging.work())
+    await scene.traces.reached.wait()
+    assert not await scene.recorder.record(second.accepted(), NOON)
+    scene.traces.hold_back.set()
+    await pass_one
+    assert {first.completion_id, second.completion_id} <= scene.traces.frames[0]
+
+    scene.now = LATER + 2 * SLACK
+    await scene.purging.work()
+    assert {first.completion_id, second.completion_id} <= scene.traces.frames[-1]
+    assert scene.store.marks[DIGEST].running is None
+
+
 async def test_requests_are_left_to_their_gateways_until_the_second_pass() -> None:
     scene, turn = Scene(), Turn()
     scene.traces.requests.append(turn.completion_id)
