@@ -97,8 +97,9 @@ class TurnStore(WordStore, Protocol):
         ...
 
     async def forget_completion(self, user_id: UserId, completion_id: CompletionId) -> None:
-        """Remove what it cost this user, and that it was there; a purge of the user that is under
-        way remembers it, as its frames are to go too.
+        """Remove what it cost this user, and that it was there.
+
+        A purge of the user that is under way remembers it, as its frames are to go too.
         """
         ...
 
