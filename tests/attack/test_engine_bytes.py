@@ -8,7 +8,6 @@ import asyncio
 import gc
 import gzip
 import json
-import os
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.inference_worker.ability import Ability
@@ -41,15 +40,9 @@ from tests.fakes.inference_worker.hostile_engine import (
 )
 from tests.fakes.inference_worker.http_engine import HttpEngine, HttpStep
 from tests.fakes.inference_worker.requests import NOON, request
+from tests.support.fuzzing import fuzz
 
-EXAMPLES: Final = int(os.environ.get("ATTACK_EXAMPLES", "60"))  # noqa: TID251 - the tests' own
-FUZZ: Final = settings(
-    max_examples=EXAMPLES,
-    derandomize="ATTACK_EXAMPLES" not in os.environ,  # noqa: TID251 - the tests' own
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ: Final = fuzz(60)
 QUIET: Final = QuietLimits(timedelta(milliseconds=80), timedelta(milliseconds=80))
 WITHIN: Final = 10.0
 PLAIN: Final = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
@@ -116,7 +109,7 @@ async def run_to_the_end(engine: Engine) -> FakeBroker:
 
 
 class Loop:
-    """A loop of its own, and what it had to complain of."""
+    """A loop of its own, which has nothing to complain of at the end."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
@@ -127,15 +120,16 @@ class Loop:
         loop.set_exception_handler(lambda _loop, said: self.complaints.append(repr(said)))
         return self._runner
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # Of a task that failed and nobody looked at: told when it is collected.
         gc.collect()
         self._runner.close()
+        if kind is None:
+            assert self.complaints == []
 
 
 def test_any_reply_has_one_end_and_holds_nothing_that_cannot_be_sent_on() -> None:
-    loop = Loop()
-    with loop as runner:
+    with Loop() as runner:
 
         @FUZZ
         @given(reply=replies())
@@ -147,12 +141,10 @@ def test_any_reply_has_one_end_and_holds_nothing_that_cannot_be_sent_on() -> Non
             runner.run(asked())
 
         any_reply()
-    assert loop.complaints == []
 
 
 def test_any_bytes_at_all_have_one_end() -> None:
-    loop = Loop()
-    with loop as runner:
+    with Loop() as runner:
 
         @FUZZ
         @given(head=HEADS, body=st.binary(max_size=60) | LINE)
@@ -165,12 +157,10 @@ def test_any_bytes_at_all_have_one_end() -> None:
             runner.run(asked())
 
         any_bytes()
-    assert loop.complaints == []
 
 
 def test_whatever_an_engine_says_the_completion_is_ended_once_and_acknowledged() -> None:
-    loop = Loop()
-    with loop as runner:
+    with Loop() as runner:
 
         @FUZZ
         @given(reply=replies())
@@ -187,7 +177,6 @@ def test_whatever_an_engine_says_the_completion_is_ended_once_and_acknowledged()
             runner.run(asked())
 
         any_reply()
-    assert loop.complaints == []
 
 
 async def cards_of(server: HttpEngine) -> Sequence[ModelCard]:
@@ -206,8 +195,7 @@ async def cards_of(server: HttpEngine) -> Sequence[ModelCard]:
 
 
 def test_whatever_an_engine_says_of_its_models_the_worker_has_a_list_or_an_error() -> None:
-    loop = Loop()
-    with loop as runner:
+    with Loop() as runner:
 
         @FUZZ
         @given(body=LINE | listings() | listings(), head=HEADS | st.just(PLAIN) | st.just(PLAIN))
@@ -221,7 +209,6 @@ def test_whatever_an_engine_says_of_its_models_the_worker_has_a_list_or_an_error
                 assert len(card.to_bytes()) < 32_768
 
         any_list()
-    assert loop.complaints == []
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,22 @@ the same, a proxy in front and the gateway behind it agree; all else must be ref
 """
 
 import asyncio
-import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import h11
 import uvicorn
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from services.api.heads import Head, HeadLimits, refusal_of
 from services.api.protocol import GatewayProtocol
+from tests.support.fuzzing import fuzz
 
-EXAMPLES: Final = int(os.environ.get("ATTACK_EXAMPLES", "600"))  # noqa: TID251 - the tests' own
-FUZZ: Final = settings(
-    max_examples=EXAMPLES,
-    derandomize="ATTACK_EXAMPLES" not in os.environ,  # noqa: TID251 - the tests' own
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ: Final = fuzz(600)
 ANSWERS: Final = re.compile(
     rb"(?:HTTP/1\.1 100 Continue\r\n\r\n|HTTP/1\.1 200 OK\r\n(?:[a-z-]+: [^\r\n]*\r\n)*\r\n)*"
     rb"(?P<refusal>HTTP/1\.1 (?:400|408|414|431|505) [^\r\n]*\r\n.*)?",

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from services.api.schemas.sockets import LIST_FROM_SERVER
 from tests.fakes.api.gateway import RunningGateway, quick_settings
 from tests.fakes.api.whole_world import WholeWorld
+from tests.support.fuzzing import fuzz
 from tests.support.socket_client import SocketClient
 from tests.support.wire import wire_to
 
@@ -148,13 +149,7 @@ BROKEN: Final = st.builds(
     st.binary(max_size=20),
 )
 SAID: Final = st.lists(FRAME | FRAME | BROKEN | st.binary(max_size=12), min_size=1, max_size=5)
-FUZZ: Final = settings(
-    max_examples=int(os.environ.get("ATTACK_EXAMPLES", "80")),  # noqa: TID251 - the tests' own
-    derandomize="ATTACK_EXAMPLES" not in os.environ,  # noqa: TID251 - the tests' own
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+FUZZ: Final = fuzz(80)
 
 
 async def _answers(url: str, said: list[bytes]) -> list[Sent]:

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import os
 from typing import Any, Final
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -17,6 +16,7 @@ from tests.fakes.api.whole_world import WholeWorld, belongings_of
 from tests.fakes.api.world import app_of
 from tests.support.asgi import http_client
 from tests.support.frames import at
+from tests.support.fuzzing import fuzz
 
 TYPES: Final = ("send_message", "typing", "stop_typing", "ping", "stop_generation", "resume")
 FIELDS: Final = (
@@ -81,14 +81,7 @@ SAID: Final = (
     | (NESTED | BALANCED | WORDS | ANY_TEXT).map(lambda text: {"text": text})
     | st.binary(max_size=60).map(lambda data: {"bytes": data})
 )
-EXAMPLES: Final = int(os.environ.get("ATTACK_EXAMPLES", "60"))  # noqa: TID251 - the tests' own
-SHORT: Final = settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+SHORT: Final = fuzz(60)
 
 
 async def attack(app: ASGIApp, path: str, said: list[dict[str, Any]], known: set[str]) -> None:

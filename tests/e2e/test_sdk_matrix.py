@@ -146,7 +146,7 @@ async def test_python_lists_and_gets_models(client: AsyncOpenAI) -> None:
 async def test_node_agrees(stack: Stack) -> None:
     node = shutil.which("node")
     if node is None or not (NODE / "node_modules" / "openai").exists():
-        pytest.skip("needs Node and `npm install` in tests/e2e/node (make setup does it)")
+        pytest.skip("needs Node and `npm install` in tests/e2e/node (make test does it)")
     process = await asyncio.create_subprocess_exec(
         node, "matrix.mjs", stack.url,
         cwd=NODE,
